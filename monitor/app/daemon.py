@@ -1,0 +1,360 @@
+"""The composition root: builds everything from a Plan, starts it, reloads it, drains it.
+
+The only place that knows all parts. Decides nothing about SLOs, alerts, delivery or rollback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from monitor.app.surroundings import Surroundings
+from monitor.config.errors import ConfigErrors
+from monitor.config.plan import DeploymentPlan, Plan
+from monitor.metrics import Telemetry
+from monitor.model import (
+    Incident,
+    Owed,
+    Release,
+    RollbackRecord,
+)
+from monitor.outbox import Outbox, OutboxSettings
+from monitor.pipeline import Pipeline, PipelineSettings
+from monitor.recovery import Lever, Recovery
+from monitor.rollback.guard import Evidence, RollbackPolicy
+from monitor.scheduler import Job, Scheduler
+from monitor.slo.engine import DeploymentSpec, Engine
+from monitor.store.base import IncidentHistory, State, StoreError
+
+log = logging.getLogger(__name__)
+
+EVIDENCE_WINDOW_S = 300
+"""The guard judges the samples of this window."""
+OBSERVE_ONLY_S = 3600.0
+"""After state was lost no rollback happens for this long."""
+PRUNE_S = 60.0
+PRUNE_BUSY_S = 1.0
+PRUNE_ROWS = 500
+STUCK_S = 60.0
+"""A pipeline without a tick for this long (and ten intervals) is not alive."""
+RESTART_FIRST_S = 0.5
+RESTART_CAP_S = 30.0
+
+
+def specs_of(plan: Plan) -> list[DeploymentSpec]:
+    """Return what the engine needs to know of a plan."""
+    return [
+        DeploymentSpec(
+            deployment=each.deployment,
+            targets=tuple(bound.target for bound in each.probes),
+            objective=each.objective,
+            sla=each.sla,
+        )
+        for each in plan.deployments
+    ]
+
+
+class App:
+    """The running daemon."""
+
+    def __init__(self, plan: Plan, around: Surroundings, telemetry: Telemetry) -> None:
+        """Build everything; nothing runs and nothing is read before `start`."""
+        self.plan = plan
+        self.telemetry = telemetry
+        self._around = around
+        self._started_at = around.clock.now()
+        self._recovered_from: str | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ready = False
+        self.engine = Engine(specs_of(plan), plan.rules, self._started_at)
+        self.outbox = Outbox(
+            around.clock, around.store, self._outbox_settings(plan), telemetry, around.rng
+        )
+        self.recovery = Recovery(
+            around.clock,
+            around.store,
+            self._levers(plan),
+            telemetry,
+            gather=self._evidence,
+            report=self._report,
+        )
+        self.pipeline = Pipeline(
+            around.clock,
+            self.engine,
+            around.store,
+            settings=_pipeline_settings(plan),
+            telemetry=telemetry,
+            hand_over=(self.outbox.notice, self.recovery.notice),
+        )
+        self.scheduler = Scheduler(around.clock, self.pipeline.offer, telemetry)
+        self.scheduler.replace_jobs(self._jobs(plan))
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take over the stored state and start every task.
+
+        Raises:
+            StoreError: the state cannot be read.
+        """
+        state = await self._around.store.load(self._around.clock.now())
+        self._restore(state)
+        self.telemetry.set_reload(ok=True, at=self._started_at)
+        await self.pipeline.tick()
+        self._spawn("pipeline", self.pipeline.run)
+        self._spawn("scheduler", self.scheduler.run)
+        self._spawn("loop lag", self._watch_lag)
+        self._spawn("retention", self._forget_old)
+        self._spawn_workers()
+        self._ready = True
+
+    async def stop(self) -> None:
+        """Drain within the plan's grace: probes in flight, the last tick, owed messages."""
+        self._ready = False
+        clock, end = self._around.clock, self._around.clock.monotonic() + self.plan.shutdown_grace_s
+        await self._cancel("scheduler")
+        await self.scheduler.drain(self.plan.shutdown_grace_s / 2)
+        await self._cancel("pipeline")
+        await self.pipeline.tick(flush=True)
+        if not await self.outbox.drain(max(0.0, end - clock.monotonic())):
+            log.warning("stopped with messages owed; they are sent after the next start")
+        for name in list(self._tasks):
+            await self._cancel(name)
+        await self._around.store.close()
+
+    async def reload(self) -> str | None:
+        """Read the configuration again and use it whole, or change nothing and say why."""
+        now = self._around.clock.now()
+        try:
+            loop = asyncio.get_running_loop()
+            plan = await loop.run_in_executor(self._around.executor, self._around.load_plan)
+            # Everything that can fail is built before anything is replaced.
+            settings, levers, jobs = (
+                self._outbox_settings(plan),
+                self._levers(plan),
+                self._jobs(plan),
+            )
+        except (ConfigErrors, OSError, ValueError) as error:
+            log.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400
+            self.telemetry.set_reload(ok=False, at=now)
+            return str(error)
+        if (plan.server, plan.storage) != (self.plan.server, self.plan.storage):
+            log.warning("changes under server: and storage: take effect after a restart")
+        self.plan = plan
+        self.outbox.reconfigure(settings)
+        self.recovery.reconfigure(levers)
+        self.pipeline.reconfigure(_pipeline_settings(plan), specs_of(plan), plan.rules)
+        self.scheduler.replace_jobs(jobs)
+        self._spawn_workers()
+        self.telemetry.set_reload(ok=True, at=now)
+        log.info("configuration reloaded")
+        return None
+
+    # --- what the web surface sees (web.view.View) --------------------------------------------
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """Names of the configured channels."""
+        return tuple(self.plan.channels)
+
+    def now(self) -> float:
+        """UTC seconds."""
+        return self._around.clock.now()
+
+    def incidents(self) -> Sequence[Incident]:
+        """Open and recently closed incidents, newest first."""
+        return self.pipeline.incidents()
+
+    def owed(self) -> Sequence[Owed]:
+        """What each receiver was last told."""
+        return self.outbox.rows()
+
+    def backlog(self) -> Mapping[str, tuple[int, float]]:
+        """Channel -> (messages owed, age of the oldest in seconds)."""
+        return self.outbox.backlog()
+
+    def rollbacks(self) -> Sequence[RollbackRecord]:
+        """Rollback requests, newest first."""
+        return self.recovery.records()
+
+    async def history(self, limit: int, incident: str | None = None) -> Sequence[IncidentHistory]:
+        """Incidents with their ledgers, newest first."""
+        return await self._around.store.history(limit, incident)
+
+    async def accept_release(self, release: Release) -> None:
+        """Take in a release event; raises asyncio.QueueFull when overloaded."""
+        self.pipeline.accept(release)
+
+    def ready(self) -> str | None:
+        """None when ready, else why not."""
+        return None if self._ready else "starting or stopping"
+
+    def live(self) -> str | None:
+        """None when alive, else what is stuck."""
+        last = self.pipeline.last_tick
+        limit = max(STUCK_S, 10 * self.plan.evaluation_interval_s)
+        if last is not None and self._around.clock.monotonic() - last > limit:
+            return f"no evaluation for more than {limit:.0f} s"
+        return None
+
+    # --- building ---------------------------------------------------------------------------
+
+    def _outbox_settings(self, plan: Plan) -> OutboxSettings:
+        return OutboxSettings(
+            notifiers={
+                name: config.build(name, self._around.notify)
+                for name, config in plan.channels.items()
+            },
+            fallback=plan.fallback,
+            repeat_s=plan.repeat_interval_s,
+            page_url=plan.server.page_url,
+        )
+
+    def _levers(self, plan: Plan) -> dict[str, Lever]:
+        return {
+            each.deployment.name: Lever(
+                policy=RollbackPolicy(
+                    cooldown_s=each.rollback.cooldown_s,
+                    min_samples=each.rollback.min_samples,
+                    dry_run=each.rollback.dry_run,
+                    max_consecutive=each.rollback.max_consecutive,
+                ),
+                hook=each.rollback.hook.build(each.deployment, self._around.hooks),
+                call_timeout_s=each.rollback.hook.timeout_s,
+            )
+            for each in plan.deployments
+            if each.rollback is not None
+        }
+
+    def _jobs(self, plan: Plan) -> list[Job]:
+        io = self._around.probes
+        return [
+            Job(bound.target, bound.config.build(bound.target, each.deployment, bound.url, io))
+            for each in plan.deployments
+            for bound in each.probes
+        ]
+
+    def _restore(self, state: State) -> None:
+        now = self._around.clock.now()
+        if state.recovered_from is not None:
+            self._recovered_from = state.recovered_from
+            self.telemetry.set_state_lost()
+            log.error(
+                "the database was damaged, kept at %s; starting empty, no rollback for %g min",
+                state.recovered_from,
+                OBSERVE_ONLY_S / 60,
+            )
+        self.engine.restore(
+            alerts=state.alerts,
+            releases=state.releases,
+            buckets=state.buckets,
+            born=state.born,
+            seen_at=state.seen_at,
+            now=now,
+        )
+        self.pipeline.restore(state.incidents)
+        self.outbox.restore(state.incidents, state.owed)
+        self.recovery.restore(state.rollbacks, state.incidents)
+
+    def _evidence(self, incident: Incident, history: Sequence[RollbackRecord]) -> Evidence:
+        now = self._around.clock.now()
+        window = self.engine.window(incident.deployment, EVIDENCE_WINDOW_S, now)
+        release = self.engine.release(incident.deployment)
+        status = next(
+            (
+                each
+                for each in self.engine.alerts()
+                if (each.rule, each.deployment) == (incident.rule, incident.deployment)
+            ),
+            None,
+        )
+        plan = self._plan_of(incident.deployment)
+        lost = self._recovered_from is not None and now - self._started_at < OBSERVE_ONLY_S
+        return Evidence(
+            revision=release.revision if release else None,
+            previous_revision=self.engine.previous_revision(incident.deployment),
+            status=release.status if release else None,
+            revision_at_transition=incident.revision,
+            valid_samples=window.valid,
+            unknown_samples=window.unknown,
+            coverage=window.coverage,
+            no_data=status is None or status.no_data,
+            blind=False,
+            durable=self.pipeline.durable and not lost,
+            firing=incident.is_open,
+            needs_target=plan.rollback.hook.needs_target if plan and plan.rollback else True,
+            history=history,
+        )
+
+    def _report(self, record: RollbackRecord) -> None:
+        self.pipeline.offer(record)
+
+    def _plan_of(self, deployment: str) -> DeploymentPlan | None:
+        return next(
+            (each for each in self.plan.deployments if each.deployment.name == deployment), None
+        )
+
+    # --- tasks --------------------------------------------------------------------------------
+
+    def _spawn_workers(self) -> None:
+        for channel in self.outbox.channels():
+            self._spawn(f"channel {channel}", functools.partial(self.outbox.work, channel))
+        for deployment in self.recovery.deployments():
+            self._spawn(f"recovery {deployment}", functools.partial(self.recovery.work, deployment))
+
+    def _spawn(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = asyncio.create_task(self._guard(name, work), name=name)
+
+    async def _guard(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Keep a long task going: an exception is logged, counted and followed by a new start."""
+        wait_s = RESTART_FIRST_S
+        while True:
+            try:
+                await work()
+                log.error("task ended, which it never should", extra={"task": name})
+            except Exception:
+                log.exception("task failed", extra={"task": name})
+            self.telemetry.count_task_restart(name.split(" ", 1)[0])
+            await asyncio.sleep(wait_s)
+            wait_s = min(RESTART_CAP_S, wait_s * 2)
+
+    async def _cancel(self, name: str) -> None:
+        task = self._tasks.pop(name)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def _forget_old(self) -> None:
+        """Delete what is past its retention, a little at a time."""
+        while True:
+            try:
+                deleted = await self._around.store.prune(self._around.clock.now(), PRUNE_ROWS)
+            except StoreError as error:
+                log.warning("old records not deleted: %s", error)
+                deleted = 0
+            await asyncio.sleep(PRUNE_BUSY_S if deleted >= PRUNE_ROWS else PRUNE_S)
+
+    async def _watch_lag(self) -> None:
+        """Measure how late the loop runs its timers."""
+        interval_s = max(1.0, self.plan.evaluation_interval_s)
+        while True:
+            before = self._around.clock.monotonic()
+            await asyncio.sleep(interval_s)
+            self.telemetry.observe_loop_lag(self._around.clock.monotonic() - before - interval_s)
+
+
+def _pipeline_settings(plan: Plan) -> PipelineSettings:
+    return PipelineSettings(
+        evaluation_interval_s=plan.evaluation_interval_s,
+        flush_interval_s=plan.storage.flush_interval_s,
+        rollback_rules=frozenset(
+            (rule.name, each.deployment.name)
+            for each in plan.deployments
+            if each.rollback is not None
+            for rule in plan.rules
+            if rule.rollback or rule.name in each.rollback.rules
+        ),
+    )

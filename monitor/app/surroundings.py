@@ -1,0 +1,93 @@
+"""The real world: sockets, the disk, threads and the clock, opened for one run of the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiosmtplib
+import httpx2
+
+from monitor.app.clock import SystemClock
+from monitor.config.plan import Plan
+from monitor.model import Clock
+from monitor.notify.base import NotifyIO
+from monitor.probes.base import ProbeIO
+from monitor.probes.resolver import Resolver
+from monitor.rollback.base import HookIO
+from monitor.store.base import Store
+from monitor.store.sqlite import open_store
+
+BLOCKING_THREADS = 4
+"""For libraries with a blocking client (PagerDuty); never shared with the store."""
+POOL = httpx2.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """All I/O, time and chance; the daemon gets real ones, a scenario scripted ones."""
+
+    clock: Clock
+    rng: random.Random
+    store: Store
+    probes: ProbeIO
+    notify: NotifyIO
+    hooks: HookIO
+    executor: Executor
+    """For blocking work of our own, such as reading configuration files."""
+    load_plan: Callable[[], Plan]
+    """Reads the configuration again for a reload; raises ConfigErrors."""
+
+
+@asynccontextmanager
+async def real_surroundings(
+    plan: Plan, load_plan: Callable[[], Plan]
+) -> AsyncIterator[Surroundings]:
+    """Open the real world for `plan`.
+
+    Raises:
+        StoreError: the data directory cannot be used.
+    """
+    clock = SystemClock()
+    loop = asyncio.get_running_loop()
+    disk = ThreadPoolExecutor(1, thread_name_prefix="store")
+    blocking = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+    resolver = Resolver()
+    # The system's authorities, or those of SSL_CERT_FILE: OpenSSL's own rule, the same for all.
+    trust = ssl.create_default_context()
+    client = httpx2.AsyncClient(follow_redirects=False, trust_env=False, limits=POOL, verify=trust)
+    try:
+        store = await open_store(plan.storage.path, disk, clock.now())
+        async with client:
+            yield Surroundings(
+                clock=clock,
+                rng=random.Random(),  # noqa: S311 - spreads retries, guards nothing
+                store=store,
+                probes=ProbeIO(
+                    connect=loop.create_connection,
+                    resolve=resolver,
+                    allowed_networks=plan.allowed_networks,
+                    monotonic=time.monotonic,
+                ),
+                notify=NotifyIO(
+                    http=client,
+                    sync_transport=httpx2.HTTPTransport(verify=trust),
+                    executor=blocking,
+                    smtp_send=aiosmtplib.send,
+                    console=sys.stdout,
+                ),
+                hooks=HookIO(http=client, spawn=asyncio.create_subprocess_exec),
+                executor=blocking,
+                load_plan=load_plan,
+            )
+    finally:
+        resolver.close()
+        blocking.shutdown(wait=False, cancel_futures=True)
+        disk.shutdown(wait=True)

@@ -1,0 +1,90 @@
+"""`monitor status`: every deployment against its SLA, and what is open."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from monitor.cli.base import (
+    Command,
+    DaemonError,
+    Exit,
+    ask,
+    declare_daemon,
+    declare_output,
+    show_json,
+    table,
+)
+
+HTTP_OK = 200
+
+
+def _declare(parser: argparse.ArgumentParser) -> None:
+    declare_daemon(parser)
+    declare_output(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    deployments = _get(arguments.url, "deployments")
+    incidents = [each for each in _get(arguments.url, "incidents") if not each["resolved_at"]]
+    violated = any(clause["ok"] is False for each in deployments for clause in each["clauses"])
+    if arguments.output == "json":
+        show_json({"deployments": deployments, "open_incidents": incidents})
+    else:
+        head = ("deployment", "health", "revision", "errors 5m", "p95", "uptime", "budget left")
+        print(table(head, [_row(each) for each in deployments]))
+        _print_clauses(deployments)
+        for each in incidents:
+            print(f"\nOPEN {each['severity']}: {each['summary']} ({each['id']})")
+            for note in each["notes"]:
+                print(f"  - {note['text']}")
+    if incidents or violated:
+        return Exit.NO
+    known = all(each["health"] != "unknown" for each in deployments)
+    return Exit.OK if known else Exit.UNKNOWN
+
+
+def _get(url: str, what: str) -> list[dict[str, Any]]:
+    status, answer = ask(url, f"/api/v1/{what}")
+    if status != HTTP_OK:
+        msg = f"{url}/api/v1/{what} answered {status}: {answer}"
+        raise DaemonError(msg)
+    return list(answer[what])
+
+
+def _row(each: dict[str, Any]) -> tuple[str, ...]:
+    budget = each["budget"]
+    return (
+        each["deployment"]["name"],
+        each["health"],
+        each["release"]["revision"] if each["release"] else "-",
+        _figure(each["error_rate_5m"], "%"),
+        _figure(each["p95_latency_ms"], " ms"),
+        _figure(each["uptime_percentage"], "%"),
+        _figure(budget["remaining"] * 100 if budget else None, "%"),
+    )
+
+
+def _print_clauses(deployments: list[dict[str, Any]]) -> None:
+    words = {True: "ok", False: "VIOLATED", None: "no data"}
+    rows = [
+        (each["deployment"]["name"], clause["clause"], clause["limit"],
+         _figure(clause["value"], ""), words[clause["ok"]])
+        for each in deployments
+        for clause in each["clauses"]
+    ]  # fmt: skip
+    if rows:
+        print("\n" + table(("SLA of", "clause", "limit", "measured", "verdict"), rows))
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return "no data" if value is None else f"{value:.4g}{unit}"
+
+
+COMMAND = Command(
+    name="status",
+    help="show every deployment against its SLA; exit 1 when something is wrong",
+    example="monitor status --url http://127.0.0.1:9911",
+    declare=_declare,
+    run=_run,
+)

@@ -1,0 +1,1 @@
+"""From files to a validated Plan. The only package that reads the environment."""

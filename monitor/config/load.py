@@ -1,0 +1,136 @@
+"""From the path of a monitor.yml to a Plan, or to everything that is wrong with it.
+
+`os.environ` is named here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from monitor.config.binding import Binder, Listed
+from monitor.config.errors import ConfigError, ConfigErrors
+from monitor.config.parts import Parts, validate_parts
+from monitor.config.plan import DeploymentPlan, Plan, ServerPlan, StoragePlan
+from monitor.config.references import DEPLOYMENTS, check_references, listed_environments
+from monitor.config.schema import DeploymentModel, SettingsModel
+from monitor.config.secret_sources import ReadSecretFile, resolver, secret_file_reader
+from monitor.config.sources import ENVIRONMENTS, Block, Sources, read_sources
+from monitor.config.validation import Validator
+
+DEFAULT_DATA = "data"
+
+
+def load_plan_from_environment(path: Path) -> Plan:
+    """Read a configuration with this process's environment.
+
+    Raises:
+        ConfigErrors: everything that is wrong with it.
+    """
+    return load_plan(path, os.environ)
+
+
+def load_plan(
+    path: Path, env: Mapping[str, str], read_secret_file: ReadSecretFile | None = None
+) -> Plan:
+    """Read a configuration and all that it includes.
+
+    Args:
+        path: Of monitor.yml; paths in it are relative to its directory.
+        env: Where `{env: NAME}` is looked up.
+        read_secret_file: Reads `{file: PATH}`; from disk by default.
+
+    Raises:
+        ConfigErrors: everything that is wrong with it.
+
+    """
+    sources = read_sources(path)
+    validator = Validator(resolver(env, read_secret_file or secret_file_reader(path.parent)))
+    parts = validate_parts(sources, validator)
+    errors = [*sources.errors, *check_references(sources)]
+    _add(errors, validator.errors)
+    if parts.settings is None or parts.environments is None:
+        raise ConfigErrors(errors)
+    binder = Binder(
+        service=parts.settings.service,
+        defaults=parts.settings.defaults,
+        environments=parts.environments,
+        sla=parts.sla,
+        rollback_rules=frozenset(rule.name for rule in parts.rules if rule.rollback),
+    )
+    deployments = binder.bind(list(_listed(sources, parts)))
+    _add(errors, binder.errors)
+    if not deployments and not errors:
+        message = "nothing to monitor (expected environments or deployments)"
+        errors.append(sources.root.error((), message))
+    if errors:
+        raise ConfigErrors(errors)
+    return _plan(sources, parts, parts.settings, deployments, binder.warnings)
+
+
+def _add(errors: list[ConfigError], more: Sequence[ConfigError]) -> None:
+    """Add what is about other values: one that was refused is not worth a second opinion."""
+    known = {_place(each) for each in errors}
+    errors.extend(each for each in more if _place(each) not in known)
+
+
+def _place(error: ConfigError) -> tuple[str, int, int, str]:
+    return error.file, error.line, error.col, error.path
+
+
+def _plan(
+    sources: Sources,
+    parts: Parts,
+    settings: SettingsModel,
+    deployments: Sequence[DeploymentPlan],
+    warnings: Sequence[str],
+) -> Plan:
+    directory = sources.files[0].parent
+    return Plan(
+        service=settings.service,
+        deployments=tuple(deployments),
+        rules=parts.rules,
+        channels=parts.channels,
+        fallback=settings.fallback,
+        repeat_interval_s=settings.repeat_interval_s,
+        evaluation_interval_s=settings.evaluation_interval_s,
+        server=_server(settings),
+        storage=_storage(settings, directory),
+        shutdown_grace_s=settings.shutdown_grace_s,
+        allowed_networks=settings.allowed_networks,
+        sentry_dsn=settings.sentry.dsn if settings.sentry else None,
+        files=tuple(sources.files),
+        warnings=(*warnings, *_warnings(parts)),
+    )
+
+
+def _listed(sources: Sources, parts: Parts) -> Iterator[Listed]:
+    """Yield the deployments of the list, then the environments that are not in it."""
+    listed = {name.casefold() for name in listed_environments(sources)}
+    for index, model in parts.deployments:
+        place = Block(document=sources.root, steps=(DEPLOYMENTS, index))
+        yield Listed(model=model, place=place)
+    block = sources.block(ENVIRONMENTS)
+    for name in parts.environments or ():
+        if block and name.casefold() not in listed:
+            place = Block(document=block.document, steps=(*block.steps, name))
+            yield Listed(model=DeploymentModel(environment=name), place=place)
+
+
+def _server(settings: SettingsModel) -> ServerPlan:
+    host, port = settings.server.listen
+    return ServerPlan(
+        host=host, port=port, token=settings.server.token, page_url=settings.server.page_url
+    )
+
+
+def _storage(settings: SettingsModel, directory: Path) -> StoragePlan:
+    storage = settings.storage
+    path = None if storage.memory else directory / (storage.path or DEFAULT_DATA)
+    return StoragePlan(path=path, flush_interval_s=storage.flush_interval_s)
+
+
+def _warnings(parts: Parts) -> Iterator[str]:
+    if not parts.rules:
+        yield "there are no alert rules, so nobody will be told anything"

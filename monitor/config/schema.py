@@ -1,0 +1,162 @@
+"""The schema of monitor.yml: which keys exist, their types and defaults; and its JSON Schema.
+
+Owns no cross-check: what one value means for another is checked when the plan is built. Schemas
+are built on first use, because that imports every kind.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from monitor.config.kinds import OfAnyKind
+from monitor.config.plan_models import (
+    EnvironmentsModel,
+    RulesFileModel,
+    SlaFileModel,
+    SlaModel,
+)
+from monitor.config.values import Listen, Network, ObjectiveShare, Url, UrlPath, at_least
+from monitor.fields import Duration, Model, Name, Secret, format_duration
+from monitor.notify.base import ChannelConfig
+from monitor.probes.base import ProbeConfig
+from monitor.probes.http.config import JsonPathText
+from monitor.rollback.base import HookConfig
+
+AnyProbe = Annotated[ProbeConfig, OfAnyKind(ProbeConfig)]
+AnyChannel = Annotated[ChannelConfig, OfAnyKind(ChannelConfig)]
+AnyHook = Annotated[HookConfig, OfAnyKind(HookConfig)]
+Interval = Annotated[Duration, AfterValidator(at_least(0.1))]
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class DefaultsModel(Model):
+    """What probes use that do not say otherwise."""
+
+    interval_s: Annotated[Duration, AfterValidator(at_least(1))] = 15.0
+    timeout_s: Interval = 10.0
+    """Gives way to a shorter interval."""
+
+    @model_validator(mode="after")
+    def _is_in_time(self) -> DefaultsModel:
+        if "timeout_s" in self.model_fields_set and self.timeout_s > self.interval_s:
+            msg = "the timeout is longer than the interval"
+            raise ValueError(msg)
+        return self
+
+
+class VersionModel(Model):
+    """Where a deployment tells its version: a JSON document and the key in it."""
+
+    path: UrlPath = "/version.json"
+    key: JsonPathText = Field(default="version", alias="json")
+
+
+class RollbackModel(Model):
+    """When and how a deployment is rolled back."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    on: tuple[str, ...] = ()
+    cooldown_s: Duration = 1800.0
+    min_samples: int = Field(default=5, ge=1)
+    max_consecutive: int = Field(default=3, ge=1)
+    dry_run: bool = False
+    hook: AnyHook
+
+
+class DeploymentModel(Model):
+    """One deployment; what it does not say comes from its environment."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    environment: Name
+    name: Name | None = None
+    url: Url | None = None
+    regions: dict[Name, Url] | None = Field(default=None, min_length=1)
+    slo: ObjectiveShare | None = None
+    sla: bool | None = None
+    version: VersionModel | None = None
+    probes: tuple[AnyProbe, ...] | None = Field(default=None, min_length=1)
+    rollback: RollbackModel | None = None
+
+
+class ServerModel(Model):
+    """Our own HTTP server."""
+
+    listen: Listen = ("127.0.0.1", 9911)
+    token: Secret | None = None
+    page_url: Url | None = None
+
+
+class StorageModel(Model):
+    """Where state is kept; `memory: true` declares that losing it is fine."""
+
+    path: str | None = Field(default=None, min_length=1)
+    flush_interval_s: Interval = 5.0
+    memory: bool = False
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> StorageModel:
+        if self.memory and self.path is not None:
+            msg = "memory and path contradict each other: give one of them"
+            raise ValueError(msg)
+        return self
+
+
+class SentryModel(Model):
+    """Where our own crashes are reported."""
+
+    dsn: Secret
+
+
+class SettingsModel(Model):
+    """monitor.yml without its deployments, channels and included blocks."""
+
+    service: Name
+    evaluation_interval_s: Interval = 5.0
+    defaults: DefaultsModel = DefaultsModel()
+    fallback: str | None = None
+    repeat_interval_s: Interval = 14400.0
+    server: ServerModel = ServerModel()
+    storage: StorageModel = StorageModel()
+    shutdown_grace_s: Duration = 10.0
+    allowed_networks: tuple[Network, ...] = ()
+    sentry: SentryModel | None = None
+
+
+class MonitorModel(SettingsModel):
+    """The whole of monitor.yml."""
+
+    model_config = ConfigDict(defer_build=True, title="monitor.yml")
+
+    environments: str | EnvironmentsModel | None = None
+    sla: str | SlaModel | SlaFileModel | None = None
+    rules: str | tuple[str, ...] | RulesFileModel | None = None
+    deployments: tuple[DeploymentModel, ...] | None = None
+    channels: dict[Name, AnyChannel] = Field(default_factory=dict)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of monitor.yml with every kind that is installed."""
+    return {"$schema": DIALECT, **_as_written(MonitorModel.model_json_schema())}
+
+
+def _as_written(schema: Any) -> Any:
+    """Return the schema with defaults as a file would say them, or without."""
+    if isinstance(schema, list):
+        return [_as_written(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    written = {key: _as_written(value) for key, value in schema.items() if key != "default"}
+    match schema:
+        case {"default": float(seconds), "type": "string"}:
+            written["default"] = format_duration(seconds)
+        case {
+            "default": str() | bool() | int() as default,
+            "type": "string" | "boolean" | "integer",
+        }:
+            if isinstance(default, str) == (schema["type"] == "string"):
+                written["default"] = default
+    return written

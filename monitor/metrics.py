@@ -1,0 +1,378 @@
+"""Every Prometheus series (its name, help and labels) and the tallies of our own work.
+
+The only file that names a series. Keeps no SLO state: `web.collect` reads window figures from the
+engine at each scrape, and drops the tallies of what left the configuration.
+"""
+
+from __future__ import annotations
+
+import platform
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+from monitor import __version__
+from monitor.model import (
+    DeliveryResult,
+    Outcome,
+    Release,
+    ReleaseStatus,
+    RollbackState,
+    Sample,
+    Target,
+)
+
+SKIP_REASONS = ("late", "overload", "queue_full")
+RELEASE_RESULTS = (
+    ReleaseStatus.SUCCEEDED,
+    ReleaseStatus.FAILED,
+    ReleaseStatus.ROLLED_BACK,
+    ReleaseStatus.ROLLBACK_FAILED,
+)
+ROLLBACK_RESULTS = (
+    RollbackState.BLOCKED,
+    RollbackState.DRY_RUN,
+    RollbackState.SUCCEEDED,
+    RollbackState.FAILED,
+)
+
+_LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+_DELAY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One family as it is exposed: `name` carries the suffix, e.g. `_total`."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    kind: Literal["gauge", "counter", "histogram", "summary"] = "gauge"
+    bounds: tuple[float, ...] = ()
+
+
+DEPLOYMENT_LABELS = ("deployment", "environment")
+TARGET_LABELS = (*DEPLOYMENT_LABELS, "target", "region")
+REGION_LABELS = (*DEPLOYMENT_LABELS, "region")
+
+PROBE_SAMPLES = Series(
+    "monitor_probe_samples_total",
+    "Probe results by outcome; unknown means that we could not measure.",
+    (*TARGET_LABELS, "outcome"),
+    "counter",
+)
+PROBE_DURATION = Series(
+    "monitor_probe_duration_seconds",
+    "Time from the start of a probe to its answer or its timeout.",
+    REGION_LABELS,
+    "histogram",
+    _LATENCY_BOUNDS,
+)
+PROBE_PHASE = Series(
+    "monitor_probe_phase_seconds",
+    "Phases of the latest probe of a target.",
+    (*TARGET_LABELS, "phase"),
+)
+PROBE_LAST_SUCCESS = Series(
+    "monitor_probe_last_success_timestamp_seconds", "Start of the latest good probe.", TARGET_LABELS
+)
+PROBE_CERTIFICATE_EXPIRY = Series(
+    "monitor_probe_certificate_expiry_timestamp_seconds",
+    "End of validity of the certificate that the latest probe saw.",
+    TARGET_LABELS,
+)
+PROBES_SKIPPED = Series(
+    "monitor_probes_skipped_total",
+    "Measurements that did not happen or did not arrive.",
+    ("reason",),
+    "counter",
+)
+SCHEDULE_LATENESS = Series(
+    "monitor_schedule_lateness_seconds",
+    "How long after its time a probe started.",
+    kind="histogram",
+    bounds=_LAG_BOUNDS,
+)
+LOOP_LAG = Series(
+    "monitor_loop_lag_seconds",
+    "How late the event loop ran a timer.",
+    kind="histogram",
+    bounds=_LAG_BOUNDS,
+)
+WINDOW_ERROR = Series(
+    "monitor_window_error_ratio",
+    "Bad / valid samples in the window.",
+    (*DEPLOYMENT_LABELS, "window"),
+)
+WINDOW_LATENCY = Series(
+    "monitor_window_latency_seconds",
+    "Latency quantiles of the window.",
+    (*DEPLOYMENT_LABELS, "window", "quantile"),
+    # A label called quantile belongs to summaries; this one has no sum, since a window forgets.
+    "summary",
+)
+WINDOW_UPTIME = Series(
+    "monitor_window_uptime_ratio",
+    "Share of the known time of the window that was up.",
+    (*DEPLOYMENT_LABELS, "window"),
+)
+WINDOW_COVERAGE = Series(
+    "monitor_window_coverage_ratio",
+    "Share of the expected measurement of the window that exists.",
+    (*DEPLOYMENT_LABELS, "window"),
+)
+SLO_OBJECTIVE = Series("monitor_slo_objective_ratio", "The objective.", (*DEPLOYMENT_LABELS, "slo"))
+SLO_BUDGET = Series(
+    "monitor_slo_error_budget_remaining_ratio",
+    "Share of the error budget that is left; negative when overspent.",
+    (*DEPLOYMENT_LABELS, "slo"),
+)
+SLO_BURN = Series(
+    "monitor_slo_burn_rate",
+    "Speed of spending: 1 uses up the budget exactly by the end of the period.",
+    (*DEPLOYMENT_LABELS, "slo", "window"),
+)
+SLA_CLAUSE = Series(
+    "monitor_sla_clause_ok",
+    "1 when the SLA clause is kept, else 0.",
+    (*DEPLOYMENT_LABELS, "clause"),
+)
+HEALTH = Series(
+    "monitor_deployment_health",
+    "1 for the health that the deployment has, 0 for the others.",
+    (*DEPLOYMENT_LABELS, "health"),
+)
+DEPLOYMENT_INFO = Series(
+    "monitor_deployment_info",
+    "The revision that is live.",
+    (*DEPLOYMENT_LABELS, "service", "revision"),
+)
+DEPLOYMENTS = Series(
+    "monitor_deployments_total",
+    "Releases that ended, by how.",
+    ("deployment", "result"),
+    "counter",
+)
+ROLLBACKS = Series(
+    "monitor_rollbacks_total",
+    "Rollback decisions that ended, by how.",
+    ("deployment", "result"),
+    "counter",
+)
+ALERTS = Series(
+    "monitor_alerts",
+    "1 for the state that the alert is in, else 0.",
+    ("deployment", "environment", "alertname", "severity", "state"),
+)
+ALERT_NO_DATA = Series(
+    "monitor_alert_no_data",
+    "1 when the latest evaluation had no data, so that the state is frozen.",
+    ("deployment", "environment", "alertname"),
+)
+NOTIFICATIONS = Series(
+    "monitor_notifications_total",
+    "Attempts to notify, by result.",
+    ("channel", "result"),
+    "counter",
+)
+NOTIFICATION_DELAY = Series(
+    "monitor_notification_delay_seconds",
+    "Time from the alert firing to its first delivered notification.",
+    ("channel",),
+    "histogram",
+    _DELAY_BOUNDS,
+)
+OUTBOX_DEPTH = Series("monitor_outbox_depth", "Messages owed to the channel.", ("channel",))
+OUTBOX_OLDEST = Series(
+    "monitor_outbox_oldest_seconds", "Age of the oldest message owed; 0 when none.", ("channel",)
+)
+BLIND = Series("monitor_blind", "1 when the monitor cannot tell its own failure from theirs.")
+RELOAD_OK = Series(
+    "monitor_config_last_reload_successful", "1 when the latest configuration load succeeded."
+)
+RELOAD_AT = Series(
+    "monitor_config_last_reload_success_timestamp_seconds",
+    "When configuration was last loaded successfully.",
+)
+STORE_ERRORS = Series(
+    "monitor_store_errors_total", "Commits that the store refused.", kind="counter"
+)
+STORE_DURABLE = Series("monitor_store_durable", "1 when all state is on disk, 0 when it is not.")
+STATE_LOST = Series(
+    "monitor_state_lost", "1 when this process had to start without its earlier state."
+)
+TASK_RESTARTS = Series(
+    "monitor_task_restarts_total", "Internal tasks that failed.", ("task",), "counter"
+)
+LOG_DROPPED = Series(
+    "monitor_log_records_dropped_total", "Log records lost to a blocked output.", kind="counter"
+)
+BUILD_INFO = Series("monitor_build_info", "What is running.", ("version", "python_version"))
+
+
+Row = tuple[str, ...]
+
+
+def target_row(target: Target) -> Row:
+    """Return the values of TARGET_LABELS for `target`."""
+    return (target.deployment, target.environment, target.id, target.region)
+
+
+class Histogram:
+    """Counts per bucket; an observation above the last bound lands in `+Inf`."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        """Start empty; `bounds` ascend and are inclusive."""
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration; a negative one (clock granularity) counts as zero."""
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += max(0.0, seconds)
+
+    def buckets(self) -> list[tuple[str, int]]:
+        """Return (upper bound, how many at or below it), `+Inf` last."""
+        texts = [*(repr(bound) for bound in self._bounds), "+Inf"]
+        return list(zip(texts, accumulate(self._counts), strict=True))
+
+    @property
+    def sum(self) -> float:
+        """All durations together."""
+        return self._sum
+
+
+class Telemetry:
+    """Tallies of our own work. Owned by the event loop; nothing here blocks or raises."""
+
+    def __init__(self, version: str = __version__) -> None:
+        """Start at zero; the closed label sets are present from the first scrape."""
+        self._numbers: dict[Series, dict[Row, float]] = {}
+        self._histograms: dict[Series, dict[Row, Histogram]] = {}
+        self._set(BUILD_INFO, (version, platform.python_version()), 1)
+        self._set(BLIND, (), 0)
+        self._set(STATE_LOST, (), 0)
+        self._set(STORE_DURABLE, (), 1)
+        for counter in (STORE_ERRORS, LOG_DROPPED):
+            self._add(counter, (), 0)
+        for reason in SKIP_REASONS:
+            self.count_skipped(reason, 0)
+        for histogram in (SCHEDULE_LATENESS, LOOP_LAG):
+            self._histogram(histogram, ())
+
+    def observe_sample(self, target: Target, sample: Sample) -> None:
+        """Count a probe's result, and its duration when it has one."""
+        where = target_row(target)
+        if (*where, sample.outcome) not in self._numbers.get(PROBE_SAMPLES, {}):
+            for outcome in Outcome:
+                self._add(PROBE_SAMPLES, (*where, outcome), 0)
+        self._add(PROBE_SAMPLES, (*where, sample.outcome))
+        if sample.outcome is Outcome.GOOD:
+            self._set(PROBE_LAST_SUCCESS, where, sample.at)
+        if sample.latency_s is not None:
+            row = (target.deployment, target.environment, target.region)
+            self._histogram(PROBE_DURATION, row).observe(sample.latency_s)
+
+    def observe_lateness(self, seconds: float) -> None:
+        """Note how long after its time a probe started."""
+        self._histogram(SCHEDULE_LATENESS, ()).observe(seconds)
+
+    def observe_loop_lag(self, seconds: float) -> None:
+        """Note how late a timer ran."""
+        self._histogram(LOOP_LAG, ()).observe(seconds)
+
+    def count_skipped(self, reason: str, count: int) -> None:
+        """Count measurements that are missing because of us; `reason` is from SKIP_REASONS."""
+        self._add(PROBES_SKIPPED, (reason,), count)
+
+    def count_notification(
+        self, channel: str, result: DeliveryResult, delay_s: float | None
+    ) -> None:
+        """Count an attempt; `delay_s` (firing to delivery) only for a first delivery."""
+        self._add(NOTIFICATIONS, (channel, result))
+        if delay_s is not None:
+            self._histogram(NOTIFICATION_DELAY, (channel,)).observe(delay_s)
+
+    def count_release(self, release: Release) -> None:
+        """Count a release that ended; one that is under way is not counted yet."""
+        if release.status in RELEASE_RESULTS:
+            self._add(DEPLOYMENTS, (release.deployment, release.status))
+
+    def count_rollback(self, deployment: str, state: RollbackState) -> None:
+        """Count a rollback that ended; one that is under way is not counted yet."""
+        if state in ROLLBACK_RESULTS:
+            self._add(ROLLBACKS, (deployment, state))
+
+    def set_reload(self, *, ok: bool, at: float) -> None:
+        """Note how the latest load of the configuration ended, at `at` (UTC seconds)."""
+        self._set(RELOAD_OK, (), ok)
+        if ok:
+            self._set(RELOAD_AT, (), at)
+
+    def set_durable(self, *, durable: bool) -> None:
+        """Note whether all state is on disk."""
+        self._set(STORE_DURABLE, (), durable)
+
+    def set_state_lost(self) -> None:
+        """Note that this process had to start without its earlier state."""
+        self._set(STATE_LOST, (), 1)
+
+    def count_store_error(self) -> None:
+        """Count a commit that the store refused."""
+        self._add(STORE_ERRORS, ())
+
+    def count_task_restart(self, task: str) -> None:
+        """Count the failure of a long task; `task` is its kind, from a closed set."""
+        self._add(TASK_RESTARTS, (task,))
+
+    def count_log_dropped(self) -> None:
+        """Count a lost log record."""
+        self._add(LOG_DROPPED, ())
+
+    def seed(self, deployments: Collection[str], channels: Collection[str]) -> None:
+        """Make counters of known deployments and channels start at 0, so that rates see the 1."""
+        for channel in channels:
+            for answer in DeliveryResult:
+                self._add(NOTIFICATIONS, (channel, answer), 0)
+            self._histogram(NOTIFICATION_DELAY, (channel,))
+        for deployment in deployments:
+            for ended in RELEASE_RESULTS:
+                self._add(DEPLOYMENTS, (deployment, ended), 0)
+            for decided in ROLLBACK_RESULTS:
+                self._add(ROLLBACKS, (deployment, decided), 0)
+
+    def forget(self, series: Series, row: Row) -> None:
+        """Drop one row: what it describes is gone."""
+        self._numbers.get(series, {}).pop(row, None)
+        self._histograms.get(series, {}).pop(row, None)
+
+    def numbers(self) -> Iterator[tuple[Series, Row, float]]:
+        """Yield every counter and gauge; safe against changes while it is suspended."""
+        for series, rows in tuple(self._numbers.items()):
+            for row, value in tuple(rows.items()):
+                yield series, row, value
+
+    def histograms(self) -> Iterator[tuple[Series, Row, Histogram]]:
+        """Yield every histogram; safe against changes while it is suspended."""
+        for series, rows in tuple(self._histograms.items()):
+            for row, histogram in tuple(rows.items()):
+                yield series, row, histogram
+
+    def _add(self, series: Series, row: Row, count: float = 1) -> None:
+        rows = self._numbers.setdefault(series, {})
+        rows[row] = rows.get(row, 0) + count
+
+    def _set(self, series: Series, row: Row, value: float) -> None:
+        self._numbers.setdefault(series, {})[row] = value
+
+    def _histogram(self, series: Series, row: Row) -> Histogram:
+        rows = self._histograms.setdefault(series, {})
+        if row not in rows:
+            rows[row] = Histogram(series.bounds)
+        return rows[row]

@@ -1,0 +1,389 @@
+"""Nouns that cross two packages: frozen values with derived properties only.
+
+Owns no behaviour, no I/O and no clock. All timestamps are UTC seconds since the epoch on the
+process's own timeline (`Clock.now`); all durations are seconds unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Protocol
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+class Clock(Protocol):
+    """Where time comes from; only the scheduler, pipeline, outbox and recovery hold one."""
+
+    def now(self) -> float:
+        """UTC seconds; never goes backwards within one process."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary origin, for durations."""
+        ...
+
+
+# --- what is measured -----------------------------------------------------------------------
+
+
+class Outcome(StrEnum):
+    """What one probe says about its target; UNKNOWN means that *we* could not measure."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A service in one environment. `name` is unique and is the `deployment` label."""
+
+    name: str
+    service: str
+    environment: str
+    url: str
+    purpose: str = ""
+    traffic_share: float | None = None
+    """Share of users served, 0-1; None when the plan does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One thing that is probed: a probe of a deployment in a region. `id` is unique and stable."""
+
+    id: str
+    deployment: str
+    environment: str
+    probe: str
+    region: str
+    interval_s: float
+    timeout_s: float
+    sli: bool = True
+    """Whether its samples count towards SLIs (a version look-up does not)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One result of one probe.
+
+    `latency_s` is None when no response came and no timeout passed (a refused connection says
+    nothing about latency). A timeout carries the time waited and `censored=True`: the true
+    latency is at least that.
+    """
+
+    target: str
+    at: float
+    """Start of the probe, UTC seconds."""
+    outcome: Outcome
+    reason: str = ""
+    """From a closed set, empty when GOOD; safe as a metric label."""
+    detail: str = ""
+    """For people: at most 200 characters, no secret in it; never a label."""
+    latency_s: float | None = None
+    censored: bool = False
+    status: int | None = None
+    phases: tuple[tuple[str, float], ...] = ()
+    """(phase, seconds): resolve, connect, tls, send, wait, transfer."""
+    lateness_s: float = 0.0
+    revision: str | None = None
+    """Version that the target reported, when the probe reads it."""
+    certificate_expires_at: float | None = None
+
+
+# --- releases ---------------------------------------------------------------------------------
+
+
+class ReleaseStatus(StrEnum):
+    """The values of `deployment_status` in conditions."""
+
+    UNKNOWN = "unknown"
+    IN_PROGRESS = "in_progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    ROLLBACK_FAILED = "rollback_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A deployment event: this revision has this status since `at`."""
+
+    deployment: str
+    revision: str
+    status: ReleaseStatus
+    at: float
+    source: str = "probe"
+    """`probe` (version discovery), `api` (a pipeline told us) or `rollback` (our own hook)."""
+
+
+# --- alerts -----------------------------------------------------------------------------------
+
+
+class AlertState(StrEnum):
+    """Prometheus' alert states; RESOLVED appears only as the end of a transition."""
+
+    INACTIVE = "inactive"
+    PENDING = "pending"
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class Severity(StrEnum):
+    """How loud, most urgent first."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertStatus:
+    """The durable state of one rule on one deployment; every timer is in here."""
+
+    rule: str
+    deployment: str
+    state: AlertState
+    active_at: float | None = None
+    """First match of the current episode."""
+    fired_at: float | None = None
+    clear_since: float | None = None
+    """First non-match while firing (the `keep_firing_for` clock)."""
+    evaluated_at: float = 0.0
+    no_data: bool = False
+    """The last evaluation had no data: the state is frozen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """An alert changed state; journalled before anyone is told."""
+
+    at: float
+    rule: str
+    deployment: str
+    before: AlertState
+    after: AlertState
+    since: float
+    """First match of the episode, i.e. when the trouble began."""
+    values: Mapping[str, float | str | None] = field(default_factory=lambda: MappingProxyType({}))
+    """The condition's inputs at this moment, in the units of conditions."""
+    reason: str = ""
+    """Why it ended when the condition did not say so, e.g. `config_removed`."""
+
+
+# --- incidents and messages -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A line appended to an incident: a rollback's result, a configuration change."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """One episode of an alert as its receivers see it.
+
+    `key` is the dedup key: the same for every episode of this rule on this deployment, stable
+    across restarts, replicas and reloads. `id` names the episode.
+    """
+
+    id: str
+    key: str
+    rule: str
+    deployment: str
+    service: str
+    environment: str
+    severity: Severity
+    channels: tuple[str, ...]
+    condition: str
+    summary: str
+    started_at: float
+    """First bad evaluation."""
+    opened_at: float
+    """When it fired."""
+    resolved_at: float | None = None
+    resolve_reason: str = ""
+    revision: str | None = None
+    """Revision that was live when it fired."""
+    rollback: bool = False
+    """Whether the rule asked for a rollback."""
+    values: Mapping[str, float | str | None] = field(default_factory=lambda: MappingProxyType({}))
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """True until it is resolved."""
+        return self.resolved_at is None
+
+    def with_note(self, note: Note) -> Incident:
+        """Return a copy with `note` appended."""
+        return replace(self, notes=(*self.notes, note))
+
+
+class SendReason(StrEnum):
+    """Why the outbox owes a receiver a message."""
+
+    FIRST = "first"
+    RESOLVED = "resolved"
+    REPEAT = "repeat"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a notifier is asked to say."""
+
+    reason: SendReason
+    incident: Incident
+    at: float
+    """UTC seconds at which this attempt starts."""
+    may_be_repeated: bool = False
+    """An earlier attempt ended without an answer, so the receiver may see this twice."""
+    page_url: str | None = None
+    """Address of the live page, for a link back; None when it is not published."""
+
+
+class DeliveryResult(StrEnum):
+    """How an attempt ended."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    """Refused for now; it certainly did not arrive."""
+    PERMANENT = "permanent"
+    """Refused for good: trying the same again cannot help."""
+    UNCERTAIN = "uncertain"
+    """No answer after the request went out: it may have arrived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A notifier's answer."""
+
+    result: DeliveryResult
+    detail: str = ""
+    """For people: the provider's answer in at most 200 characters, secrets removed."""
+    retry_after_s: float | None = None
+    """What the provider asked us to wait; None when it did not say."""
+    remote_key: str | None = None
+    """What a later resolve needs (e.g. the routing key's fingerprint); opaque to the outbox."""
+
+
+class Told(StrEnum):
+    """What a receiver was last successfully told about an incident."""
+
+    NOTHING = "nothing"
+    OPEN = "open"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """The durable state of one (incident, channel): last told, and what is under way.
+
+    `intent` is set and committed before a send and cleared by its receipt; finding it set after
+    a restart means that the outcome of that send is unknown.
+    """
+
+    incident: str
+    channel: str
+    told: Told = Told.NOTHING
+    told_at: float | None = None
+    intent: SendReason | None = None
+    uncertain: SendReason | None = None
+    """An earlier send of this reason may have arrived: mark the next one `may_be_repeated`."""
+    attempts: int = 0
+    """Failed attempts in a row."""
+    next_at: float = 0.0
+    """Not before this time."""
+    parked: str = ""
+    """Why it is not tried any more until a reload or restart (a permanent refusal)."""
+    remote_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One line of the delivery ledger."""
+
+    incident: str
+    channel: str
+    reason: SendReason
+    at: float
+    duration_s: float
+    result: DeliveryResult
+    detail: str = ""
+    may_be_repeated: bool = False
+
+
+# --- rollback ---------------------------------------------------------------------------------
+
+
+class RollbackState(StrEnum):
+    """Life of one rollback request."""
+
+    BLOCKED = "blocked"
+    """The guard said no; `detail` says why."""
+    DRY_RUN = "dry_run"
+    INTENDED = "intended"
+    """Committed, the call may or may not have gone out."""
+    UNCERTAIN = "uncertain"
+    """Called without an answer; must be queried, not repeated."""
+    ACCEPTED = "accepted"
+    """The hook took it and works on it."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackRequest:
+    """One decision to roll back; `id` is the idempotency key that goes with every call."""
+
+    id: str
+    incident: str
+    deployment: str
+    environment: str
+    service: str
+    rule: str
+    from_revision: str
+    to_revision: str | None
+    at: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackRecord:
+    """A request with its durable state."""
+
+    request: RollbackRequest
+    state: RollbackState
+    updated_at: float
+    detail: str = ""
+    remote_id: str | None = None
+    attempts: int = 0
+
+
+# --- storage ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketRow:
+    """One window bucket of one target as it is stored; `sketch` is `Sketch.to_bytes()`."""
+
+    target: str
+    width_s: int
+    start: int
+    """UTC seconds, a multiple of `width_s`."""
+    good: int
+    bad: int
+    unknown: int
+    up_ms: int
+    down_ms: int
+    sketch: bytes = b""

@@ -1,0 +1,62 @@
+"""What a notification channel is: its configuration, its notifier and its answers.
+
+Owns the protocol only (`http` maps statuses and transport errors to outcomes). Knows no channel by
+name and keeps no state about incidents: retrying, ordering and deduplication belong to the outbox.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Protocol, TextIO
+
+import httpx2
+
+from monitor.fields import Model
+from monitor.model import Delivery, Message
+
+SmtpSend = Callable[..., Awaitable[tuple[dict[str, Any], str]]]
+"""`aiosmtplib.send`: returns (refused recipients, final reply)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyIO:
+    """All the outside world that a notifier may touch, given by the composition root."""
+
+    http: httpx2.AsyncClient
+    """Shared client; no redirects are followed and no cookies are kept."""
+    sync_transport: httpx2.BaseTransport | None
+    """For libraries with a blocking client; None means the library's own."""
+    executor: Executor
+    """Small pool for blocking libraries, never the loop's default one."""
+    smtp_send: SmtpSend
+    console: TextIO
+
+
+class Notifier(Protocol):
+    """Says one message through one channel."""
+
+    deduplicates: bool
+    """Whether the receiver merges a repeated open of the same incident by its key."""
+    repeats: bool
+    """Whether reminders (`SendReason.REPEAT`) make sense; not where the receiver escalates."""
+
+    async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
+        """Try once. Never raises for what the receiver or the network does.
+
+        `remote_key` is what the delivery that opened this incident returned. The caller also
+        enforces `deadline_s`; a notifier uses it to tell RETRY from UNCERTAIN.
+        """
+        ...
+
+
+class ChannelConfig(Model):
+    """Configuration of one channel; each kind adds `kind: Literal[...]` and its own fields."""
+
+    kind: str
+
+    @abstractmethod
+    def build(self, name: str, io: NotifyIO) -> Notifier:
+        """Return the notifier for the channel called `name`."""

@@ -1,0 +1,96 @@
+"""A local inbox: every message as a readable block on the console, and as a JSON line in a file.
+
+For trying things out, and as the channel of last resort. The file counts: once a line is in it,
+the message is delivered, whatever happens to the console.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Literal, TextIO
+
+from pydantic import Field
+
+from monitor.fields import Duration
+from monitor.model import Delivery, DeliveryResult, Message
+from monitor.notify import blocking
+from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
+from monitor.notify.http import shown
+from monitor.notify.render import document, render
+
+
+class ConsoleConfig(ChannelConfig):
+    """Writes to the console, and to a file of JSON lines when `path` is set."""
+
+    kind: Literal["console"]
+    path: str | None = None
+    """File to append one JSON document a line to; created when missing."""
+    timeout_s: Duration = Field(alias="timeout", default=5.0)
+
+    def build(self, name: str, io: NotifyIO) -> Notifier:
+        """Return the notifier."""
+        return ConsoleNotifier(name, self, io)
+
+
+class ConsoleNotifier:
+    """Writes one block for each send."""
+
+    deduplicates = False
+    repeats = True
+
+    def __init__(self, name: str, config: ConsoleConfig, io: NotifyIO) -> None:
+        """Write as channel `name`, on the executor of `io`: a console may block."""
+        self._name = name
+        self._config = config
+        self._io = io
+        self._turn = Lock()
+
+    async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:  # noqa: ARG002 - nothing to refer to
+        """Write `message` once."""
+        limit_s = min(self._config.timeout_s, deadline_s)
+        block = f"\n--- {self._name} ---\n{render(message).plain()}\n---\n"
+        line = json.dumps(document(message, message.incident.id)) + "\n"
+        try:
+            return await blocking.run(
+                self._io.executor, limit_s, partial(self._write, block, line.encode())
+            )
+        except blocking.NotStartedError as error:
+            return Delivery(result=DeliveryResult.RETRY, detail=str(error))
+        except TimeoutError:
+            detail = f"writing took longer than {limit_s:g} s"
+            return Delivery(result=DeliveryResult.UNCERTAIN, detail=detail)
+
+    def _write(self, block: str, line: bytes) -> Delivery:
+        with self._turn:
+            if self._config.path is not None:
+                try:
+                    _append(Path(self._config.path), line)
+                except OSError as error:
+                    detail = f"cannot write to {self._config.path}: {error.strerror}"
+                    return Delivery(result=DeliveryResult.RETRY, detail=shown(detail, ()))
+            try:
+                _print(self._io.console, block)
+            except (OSError, ValueError) as error:
+                detail = f"cannot write to the console: {type(error).__name__}"
+                kept = self._config.path is not None
+                result = DeliveryResult.DELIVERED if kept else DeliveryResult.RETRY
+                return Delivery(result=result, detail=detail)
+        return Delivery(result=DeliveryResult.DELIVERED, detail="written")
+
+
+def _append(path: Path, line: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _print(console: TextIO, block: str) -> None:
+    # A console in the C locale cannot show everything; it must not refuse a page for that.
+    encoding = getattr(console, "encoding", None) or "utf-8"
+    console.write(block.encode(encoding, "replace").decode(encoding))
+    console.flush()

@@ -1,0 +1,230 @@
+"""Mail by SMTP.
+
+Owns the mail and the meaning of SMTP's replies: 4yz is for now and 5yz for good, the reverse of
+HTTP, and only the final reply counts. TLS is required unless configuration loudly says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import html
+import re
+import ssl
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from typing import Annotated, Any, Literal
+
+import aiosmtplib
+from pydantic import Field, field_validator, model_validator
+
+from monitor.fields import Duration, Secret
+from monitor.model import Delivery, DeliveryResult, Message, SendReason
+from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
+from monitor.notify.http import shown
+from monitor.notify.render import Text, render
+
+GREYLIST_WAIT_S = 60.0
+"""A server that says `later` means minutes."""
+
+_PORTS = {"starttls": 587, "implicit": 465, "insecure": 25}
+_ADDRESS = re.compile(r"[!#-'*+/-9=?A-Z^-~.-]{1,64}@[A-Za-z0-9.-]{1,190}")
+_TEMPORARY = range(400, 500)
+_PERMANENT = range(500, 600)
+
+
+class EmailConfig(ChannelConfig):
+    """Sends mail through an SMTP server."""
+
+    kind: Literal["email"]
+    host: str
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """587 with STARTTLS, 465 with implicit TLS, 25 without, when left out."""
+    tls: Literal["starttls", "implicit", "insecure"] = "starttls"
+    """`insecure` sends everything, the password included, in the clear."""
+    ca_file: str | None = None
+    """PEM file of the authorities to trust instead of the system's."""
+    username: str | None = None
+    password: Secret | None = None
+    sender: str = Field(alias="from")
+    recipients: Annotated[tuple[str, ...], Field(alias="to", strict=False, min_length=1)]
+    timeout_s: Duration = Field(alias="timeout", default=30.0)
+
+    @field_validator("sender")
+    @classmethod
+    def _is_sender(cls, address: str) -> str:
+        return _checked(address)
+
+    @field_validator("recipients")
+    @classmethod
+    def _are_recipients(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_checked, addresses))
+
+    @field_validator("ca_file")
+    @classmethod
+    def _is_bundle(cls, path: str | None) -> str | None:
+        try:
+            ssl.create_default_context(cafile=path)
+        except OSError as error:
+            msg = f"expected a PEM file of certificates ({error.strerror})"
+            raise ValueError(msg) from error
+        return path
+
+    @model_validator(mode="after")
+    def _credentials_are_complete(self) -> EmailConfig:
+        if (self.username is None) != (self.password is None):
+            msg = "expected username and password together, or neither"
+            raise ValueError(msg)
+        return self
+
+    def build(self, name: str, io: NotifyIO) -> Notifier:  # noqa: ARG002 - the contract of kinds
+        """Return the notifier; reads `ca_file`, so that a later change of it needs a reload."""
+        return EmailNotifier(self, io)
+
+
+class EmailNotifier:
+    """Sends one mail for each send."""
+
+    deduplicates = False
+    repeats = True
+
+    def __init__(self, config: EmailConfig, io: NotifyIO) -> None:
+        """Use `config` with the SMTP client of `io`."""
+        self._config = config
+        self._send = io.smtp_send
+        self._secrets = () if config.password is None else (config.password.reveal(),)
+        self._options: dict[str, Any] = {
+            "hostname": config.host,
+            "port": config.port or _PORTS[config.tls],
+            # Our name in EHLO. Left out, the client would ask DNS, on the loop's own threads.
+            "local_hostname": config.sender.rpartition("@")[2],
+            "use_tls": config.tls == "implicit",
+            "start_tls": config.tls == "starttls",
+            "username": config.username,
+            "password": config.password and config.password.reveal(),
+        }
+        if config.tls != "insecure":
+            self._options["tls_context"] = ssl.create_default_context(cafile=config.ca_file)
+
+    async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:  # noqa: ARG002 - threads hang on message ids
+        """Send `message` once."""
+        # Thirds: one wait of the client, all of them, and its farewell when it is cut off.
+        third_s = min(self._config.timeout_s, deadline_s) / 3
+        mail = compose(message, self._config.sender, self._config.recipients)
+        try:
+            async with asyncio.timeout(2 * third_s):
+                refused, reply = await self._send(mail, timeout=third_s, **self._options)
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            return self._judge(error)
+        detail = f"accepted: {reply}"
+        if refused:
+            detail = f"refused for {_refusals(refused)}; accepted for the others"
+        return Delivery(result=DeliveryResult.DELIVERED, detail=shown(detail, self._secrets))
+
+    def _judge(self, error: Exception) -> Delivery:
+        result, detail = judge(error)
+        wait_s = GREYLIST_WAIT_S if result is DeliveryResult.RETRY else None
+        return Delivery(result=result, detail=shown(detail, self._secrets), retry_after_s=wait_s)
+
+
+def judge(error: Exception) -> tuple[DeliveryResult, str]:
+    """Return what an exception of the SMTP client means, and how to say it."""
+    match error:
+        case aiosmtplib.SMTPRecipientsRefused():
+            refused = {it.recipient: (it.code, it.message) for it in error.recipients}
+            later = any(code in _TEMPORARY for code, _ in refused.values())
+            result = DeliveryResult.RETRY if later else DeliveryResult.PERMANENT
+            outcome = result, f"refused for {_refusals(refused)}"
+        case aiosmtplib.SMTPResponseException():
+            outcome = _by_code(error.code), f"{error.code} {error.message}"
+        case OSError():
+            outcome = _by_connection(error)
+        case aiosmtplib.SMTPException() if "STARTTLS extension" in str(error):
+            outcome = DeliveryResult.PERMANENT, "server offers no STARTTLS; nothing was sent"
+        case _:
+            outcome = DeliveryResult.PERMANENT, str(error)
+    return outcome
+
+
+def compose(message: Message, sender: str, recipients: tuple[str, ...]) -> EmailMessage:
+    """Return the mail: text and HTML, in one thread with the other mails of its incident."""
+    text, domain = render(message), sender.rpartition("@")[2]
+    mail = EmailMessage(policy=SMTP)
+    mail["From"] = sender
+    mail["To"] = ", ".join(recipients)
+    mail["Subject"] = text.title
+    mail["Date"] = format_datetime(datetime.fromtimestamp(message.at, UTC))
+    mail["Message-ID"] = _message_id(message, message.reason, domain)
+    if message.reason in {SendReason.REPEAT, SendReason.RESOLVED}:
+        first = _message_id(message, SendReason.FIRST, domain)
+        mail["In-Reply-To"] = first
+        mail["References"] = first
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(text.plain() + "\n")
+    mail.add_alternative(_html(text), subtype="html")
+    return mail
+
+
+def _by_code(code: int) -> DeliveryResult:
+    if code in _TEMPORARY:
+        return DeliveryResult.RETRY
+    return DeliveryResult.PERMANENT if code in _PERMANENT else DeliveryResult.UNCERTAIN
+
+
+def _by_connection(error: OSError) -> tuple[DeliveryResult, str]:
+    match error:
+        case aiosmtplib.SMTPConnectError():
+            return DeliveryResult.RETRY, f"{error}; nothing was sent"
+        case ssl.SSLError():
+            told = (getattr(error, name, "") for name in ("verify_message", "reason"))
+            reason = next(filter(None, told), "handshake failed")
+            return DeliveryResult.RETRY, f"TLS: {reason}; nothing was sent"
+        case TimeoutError():
+            return DeliveryResult.UNCERTAIN, "no reply in time; it may have been accepted"
+        case _:
+            return DeliveryResult.UNCERTAIN, "connection lost; it may have been accepted"
+
+
+def _refusals(refused: Mapping[str, tuple[int, str]]) -> str:
+    return ", ".join(f"{address} ({code} {why})" for address, (code, why) in refused.items())
+
+
+def _checked(address: str) -> str:
+    if not _ADDRESS.fullmatch(address):
+        msg = "expected a plain mail address such as oncall@example.com"
+        raise ValueError(msg)
+    return address
+
+
+def _message_id(message: Message, reason: SendReason, domain: str) -> str:
+    parts = [message.incident.id, reason.value]
+    if reason in {SendReason.REPEAT, SendReason.TEST}:
+        # Every reminder is a mail of its own, or clients would show only the first.
+        parts.append(str(int(message.at)))
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"<{digest}@{domain}>"
+
+
+def _html(text: Text) -> str:
+    escaped = html.escape
+    rows = "".join(
+        f"<tr><th align=left valign=top>{escaped(label)}</th>"
+        f"<td>{escaped(value).replace(chr(10), '<br>')}</td></tr>\n"
+        for label, value in text.lines
+    )
+    notes = "".join(f"<li>{escaped(note)}</li>\n" for note in text.notes)
+    links = " ".join(
+        f'<a href="{escaped(address)}">{escaped(label)}</a>' for label, address in text.links
+    )
+    parts = [
+        f"<h2>{escaped(text.title)}</h2>",
+        f"<p><strong>{escaped(text.caution)}</strong></p>" if text.caution else "",
+        f"<p>{escaped(text.summary).replace(chr(10), '<br>')}</p>" if text.summary else "",
+        f"<table>\n{rows}</table>",
+        f"<ul>\n{notes}</ul>" if notes else "",
+        f"<p>{links}</p>" if links else "",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"

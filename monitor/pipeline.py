@@ -1,0 +1,304 @@
+"""The one owner of mutable SLO and alert state: drain, step, journal, hand over.
+
+Everything that changes state arrives on one bounded queue: samples, releases, and what became of a
+rollback. On each tick the engine is stepped, its transitions are committed, and only then are the
+outbox and recovery told. Sends nothing and probes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from monitor.metrics import Telemetry
+from monitor.model import (
+    AlertState,
+    Clock,
+    Incident,
+    Note,
+    Release,
+    ReleaseStatus,
+    RollbackRecord,
+    RollbackState,
+    Sample,
+    Transition,
+)
+from monitor.routing import close_incident, open_incident
+from monitor.slo.alerting import AlertRule
+from monitor.slo.engine import DeploymentSpec, Engine, Step
+from monitor.store.base import Batch, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+Item = Sample | Release | RollbackRecord
+
+QUEUE_CAP = 100_000
+CLOSED_KEPT = 200
+"""Recently closed incidents kept in memory for the page."""
+UNSAVED_CAP = 10_000
+"""Transitions remembered while the store refuses; beyond it the oldest are dropped."""
+
+_STATUS_OF = {
+    RollbackState.INTENDED: ReleaseStatus.ROLLING_BACK,
+    RollbackState.UNCERTAIN: ReleaseStatus.ROLLING_BACK,
+    RollbackState.ACCEPTED: ReleaseStatus.ROLLING_BACK,
+    RollbackState.SUCCEEDED: ReleaseStatus.ROLLED_BACK,
+    RollbackState.FAILED: ReleaseStatus.ROLLBACK_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSettings:
+    """What the plan says about evaluation."""
+
+    evaluation_interval_s: float
+    flush_interval_s: float
+    rollback_rules: frozenset[tuple[str, str]]
+    """(rule, deployment) pairs whose incidents ask for a rollback."""
+
+
+class Pipeline:
+    """Runs the engine and keeps the incidents."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        engine: Engine,
+        store: Store,
+        *,
+        settings: PipelineSettings,
+        telemetry: Telemetry,
+        hand_over: Sequence[Callable[[Sequence[Incident]], None]],
+    ) -> None:
+        """Build a pipeline; `hand_over` are told of changed incidents after the commit."""
+        self.engine = engine
+        self.durable = True
+        self.last_tick: float | None = None
+        self._clock = clock
+        self._store = store
+        self._settings = settings
+        self._telemetry = telemetry
+        self._hand_over = tuple(hand_over)
+        self._queue: asyncio.Queue[Item] = asyncio.Queue(QUEUE_CAP)
+        self._incidents: dict[str, Incident] = {}
+        self._open: dict[tuple[str, str], str] = {}
+        self._unsaved = Batch()
+        self._last_flush = clock.now()
+        self._pending: (
+            tuple[PipelineSettings, Sequence[DeploymentSpec], Sequence[AlertRule]] | None
+        ) = None
+
+    def restore(self, incidents: Sequence[Incident]) -> None:
+        """Take over the incidents of an earlier process."""
+        for incident in sorted(incidents, key=lambda each: each.opened_at):
+            self._keep(incident)
+
+    def reconfigure(
+        self,
+        settings: PipelineSettings,
+        specs: Sequence[DeploymentSpec],
+        rules: Sequence[AlertRule],
+    ) -> None:
+        """Use another plan from the next tick on, all of it at once."""
+        self._pending = (settings, specs, rules)
+
+    def offer(self, item: Item) -> None:
+        """Queue a sample without waiting; an overflow is counted and shows as missing data."""
+        try:
+            self._queue.put_nowait(item)
+        except asyncio.QueueFull:
+            self._telemetry.count_skipped("queue_full", 1)
+
+    def accept(self, release: Release) -> None:
+        """Queue a release.
+
+        Raises:
+            asyncio.QueueFull: overloaded; the caller should try again later.
+        """
+        self._queue.put_nowait(release)
+
+    def incidents(self) -> list[Incident]:
+        """Return open and recently closed incidents, newest first."""
+        return sorted(self._incidents.values(), key=lambda each: each.opened_at, reverse=True)
+
+    async def run(self) -> None:
+        """Tick for ever."""
+        while True:
+            await self.tick()
+            await asyncio.sleep(self._settings.evaluation_interval_s)
+
+    async def tick(self, *, flush: bool = False) -> None:
+        """Drain the queue, step the engine, commit, hand over. `flush` writes all buckets too."""
+        if self._pending is not None:
+            (self._settings, specs, rules), self._pending = self._pending, None
+            await self._apply(self.engine.reconfigure(specs, rules, self._clock.now()))
+        samples: list[Sample] = []
+        releases: list[Release] = []
+        reports: list[RollbackRecord] = []
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            if isinstance(item, Sample):
+                samples.append(item)
+            elif isinstance(item, Release):
+                releases.append(item)
+            else:
+                reports.append(item)
+                releases.extend(_release_of(item))
+        now = self._clock.now()
+        await self._apply(
+            self.engine.step(now, samples, releases), self._annotate(reports), flush=flush
+        )
+        self.last_tick = self._clock.monotonic()
+
+    async def _apply(
+        self, step: Step, changed: Sequence[Incident] = (), *, flush: bool = False
+    ) -> None:
+        now = self._clock.now()
+        incidents = {incident.id: incident for incident in changed}
+        for transition in step.transitions:
+            log.info(
+                "alert %s",
+                transition.after,
+                extra={"rule": transition.rule, "deployment": transition.deployment},
+            )
+            incident = self._follow(transition)
+            if incident is not None:
+                incidents[incident.id] = incident
+        for release in step.releases:
+            self._telemetry.count_release(release)
+        due = now - self._last_flush >= self._settings.flush_interval_s
+        flush = flush or due or bool(step.transitions) or bool(step.releases)
+        buckets, born = self.engine.flush() if flush else ((), ())
+        if flush:
+            self._last_flush = now
+        batch = Batch(
+            transitions=step.transitions,
+            alerts=step.alerts,
+            forgotten_alerts=step.forgotten,
+            incidents=tuple(incidents.values()),
+            releases=step.releases,
+            buckets=buckets,
+            born=born,
+            seen_at=now if flush else None,
+        )
+        await self._commit(batch)
+        if incidents:
+            for tell in self._hand_over:
+                tell(tuple(incidents.values()))
+
+    def _follow(self, transition: Transition) -> Incident | None:
+        """Open or close the incident of a transition; None when it concerns no receiver."""
+        where = (transition.rule, transition.deployment)
+        if transition.after is AlertState.FIRING:
+            rule = next(rule for rule in self.engine.rules if rule.name == transition.rule)
+            release = self.engine.release(transition.deployment)
+            incident = open_incident(
+                transition,
+                rule,
+                self.engine.specs[transition.deployment].deployment,
+                revision=release.revision if release else None,
+                rollback=where in self._settings.rollback_rules,
+            )
+        elif transition.before is AlertState.FIRING and where in self._open:
+            incident = close_incident(self._incidents[self._open[where]], transition)
+        else:
+            return None
+        self._keep(incident)
+        return incident
+
+    def _annotate(self, reports: Sequence[RollbackRecord]) -> list[Incident]:
+        changed: dict[str, Incident] = {}
+        for report in reports:
+            incident = self._incidents.get(report.request.incident)
+            if incident is not None:
+                note = Note(at=report.updated_at, text=_note_text(report))
+                changed[incident.id] = incident.with_note(note)
+                self._keep(changed[incident.id])
+        return list(changed.values())
+
+    def _keep(self, incident: Incident) -> None:
+        self._incidents[incident.id] = incident
+        where = (incident.rule, incident.deployment)
+        if incident.is_open:
+            self._open[where] = incident.id
+        elif self._open.get(where) == incident.id:
+            del self._open[where]
+        closed = [each.id for each in self._incidents.values() if not each.is_open]
+        for old in closed[:-CLOSED_KEPT]:
+            del self._incidents[old]
+
+    async def _commit(self, batch: Batch) -> None:
+        batch = _merge(self._unsaved, batch)
+        if batch.is_empty:
+            return
+        try:
+            await self._store.commit(batch)
+        except StoreError as error:
+            # Fail open: what cannot be saved now is told all the same and saved when it can be.
+            self._unsaved = replace(batch, transitions=batch.transitions[-UNSAVED_CAP:])
+            if self.durable:
+                log.error("state not saved, going on without: %s", error)  # noqa: TRY400 - told
+            self.durable = False
+            self._telemetry.count_store_error()
+        else:
+            self._unsaved = Batch()
+            if not self.durable:
+                log.warning("state is saved again")
+            self.durable = True
+        self._telemetry.set_durable(durable=self.durable)
+
+
+def _merge(first: Batch, second: Batch) -> Batch:
+    """Return one batch with the rows of both; a later row of the same identity wins."""
+    if first.is_empty:
+        return second
+    forgotten = set(second.forgotten_alerts)
+    alerts = {(row.rule, row.deployment): row for row in first.alerts}
+    alerts = {key: row for key, row in alerts.items() if key not in forgotten}
+    alerts |= {(row.rule, row.deployment): row for row in second.alerts}
+    incidents = {row.id: row for row in (*first.incidents, *second.incidents)}
+    buckets = {(b.target, b.width_s, b.start): b for b in (*first.buckets, *second.buckets)}
+    return Batch(
+        transitions=(*first.transitions, *second.transitions),
+        alerts=tuple(alerts.values()),
+        forgotten_alerts=(*first.forgotten_alerts, *second.forgotten_alerts),
+        incidents=tuple(incidents.values()),
+        releases=(*first.releases, *second.releases),
+        buckets=tuple(buckets.values()),
+        born=(*first.born, *second.born),
+        seen_at=second.seen_at or first.seen_at,
+    )
+
+
+def _release_of(report: RollbackRecord) -> list[Release]:
+    status = _STATUS_OF.get(report.state)
+    if status is None:
+        return []
+    request = report.request
+    done = status is ReleaseStatus.ROLLED_BACK and request.to_revision is not None
+    return [
+        Release(
+            deployment=request.deployment,
+            revision=(request.to_revision or "") if done else request.from_revision,
+            status=status,
+            at=report.updated_at,
+            source="rollback",
+        )
+    ]
+
+
+def _note_text(report: RollbackRecord) -> str:
+    request = report.request
+    goal = f" to {request.to_revision}" if request.to_revision else ""
+    words = {
+        RollbackState.BLOCKED: "not rolled back",
+        RollbackState.DRY_RUN: f"dry run: would roll back {request.from_revision}{goal}",
+        RollbackState.INTENDED: f"rolling back {request.from_revision}{goal}",
+        RollbackState.UNCERTAIN: "the rollback hook did not answer; asking it what happened",
+        RollbackState.ACCEPTED: f"the hook accepted the rollback of {request.from_revision}{goal}",
+        RollbackState.SUCCEEDED: f"rolled back {request.from_revision}{goal}",
+        RollbackState.FAILED: f"rollback of {request.from_revision}{goal} failed",
+    }[report.state]
+    return f"{words}: {report.detail}" if report.detail else words

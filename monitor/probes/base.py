@@ -1,0 +1,68 @@
+"""What a probe is. Knows no kind by name; scheduling and SLIs are not its business."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from monitor.fields import Duration, Model, Name
+from monitor.model import Deployment, Sample, Target
+from monitor.probes.address import AddressPolicy
+from monitor.probes.tls import TlsContexts
+
+Connect = Callable[..., Awaitable[tuple[asyncio.BaseTransport, Any]]]
+"""`loop.create_connection(factory, host, port)`; host is an address. TLS is started afterwards."""
+Resolve = Callable[[str], Awaitable[Sequence[str]]]
+"""Host name -> IP addresses, best first; raises `OSError` (socket.gaierror) when it cannot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeIO:
+    """All the outside world that a probe may touch, given by the composition root."""
+
+    connect: Connect
+    resolve: Resolve
+    allowed_networks: Sequence[str] = ()
+    """CIDRs excepted from the policy that denies loopback, link-local, metadata and multicast."""
+    tls: TlsContexts = field(default_factory=TlsContexts)
+    """Shared by every probe that is built from this, so that trust roots are read once."""
+    monotonic: Callable[[], float] | None = None
+    """Seconds for phases; None means the running loop's `time()`.
+
+    uvloop's `time()` counts whole milliseconds and stands still within one iteration, so a real
+    daemon passes `time.monotonic`; virtual time passes nothing.
+    """
+    addresses: AddressPolicy = field(init=False)
+    """The policy with `allowed_networks`."""
+
+    def __post_init__(self) -> None:
+        """Build the policy once for all probes; ValueError when a CIDR is not one."""
+        object.__setattr__(self, "addresses", AddressPolicy(self.allowed_networks))
+
+
+class Probe(Protocol):
+    """Measures one target once."""
+
+    async def __call__(self, at: float, deadline_s: float) -> Sample:
+        """Return the result of a probe that starts at `at` (UTC s) and ends within `deadline_s`.
+
+        May raise: the scheduler turns an exception into an UNKNOWN sample with the reason
+        `prober_error`.
+        """
+        ...
+
+
+class ProbeConfig(Model):
+    """Configuration of one probe; each kind adds `kind: Literal[...]` and its own fields."""
+
+    kind: str
+    name: Name | None = None
+    interval_s: Duration | None = None
+    timeout_s: Duration | None = None
+
+    @abstractmethod
+    def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> Probe:
+        """Return the probe of `target`; `url` is the base URL of the deployment in its region."""

@@ -1,0 +1,57 @@
+"""TLS client contexts, shared between the targets that trust the same authorities.
+
+Owns what a probe accepts as a TLS peer. Opens no connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+
+class TlsContexts:
+    """One context for each (CA file, insecure), because reading roots costs milliseconds."""
+
+    def __init__(self) -> None:
+        """Start without any context."""
+        self._contexts: dict[tuple[str | None, bool], ssl.SSLContext] = {}
+
+    def get(self, ca_file: str | None, *, insecure: bool) -> ssl.SSLContext:
+        """Return the context that trusts `ca_file` (PEM), or the system's roots when it is None.
+
+        `insecure` accepts any certificate for any name.
+
+        Raises:
+            ValueError: when the file cannot be read or holds no certificate.
+        """
+        key = (ca_file, insecure)
+        if key not in self._contexts:
+            self._contexts[key] = _build(ca_file, insecure=insecure)
+        return self._contexts[key]
+
+
+def _build(ca_file: str | None, *, insecure: bool) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        msg = f"ca_file: cannot load certificates from {ca_file}: {error.strerror or error}"
+        raise ValueError(msg) from error
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def certificate_expiry(transport: asyncio.BaseTransport) -> float | None:
+    """Return notAfter of the peer's leaf certificate in UTC seconds.
+
+    None without TLS, and for an unverified peer, whose certificate Python does not take apart.
+    """
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return None
+    not_after = (tls.getpeercert() or {}).get("notAfter")
+    try:
+        return None if not_after is None else float(ssl.cert_time_to_seconds(not_after))
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Rollback: a pure guard that decides and one file for each kind of hook that acts."""

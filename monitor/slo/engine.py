@@ -1,0 +1,307 @@
+"""The SLO engine: samples and releases in, alert transitions and figures out.
+
+Owns all SLO and alert state of a process and steps it deterministically: the same inputs at the
+same times give the same answers, whatever happened in between to the process. No I/O, no clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from monitor.model import (
+    AlertStatus,
+    BucketRow,
+    Release,
+    Sample,
+    Target,
+)
+from monitor.slo.alerting import (
+    AlertRule,
+    advance,
+    durable_part,
+    inactive,
+    restore_status,
+)
+from monitor.slo.budget import Budget, budget_of
+from monitor.slo.releases import ReleaseTracker
+from monitor.slo.signal import Signal
+from monitor.slo.spec import DeploymentSpec, Step
+from monitor.slo.tally import WindowStats, stats_of
+from monitor.slo.targets import TargetState, agreed_revision, available_regions, tallies
+from monitor.slo.transitions import config_removed, transitions_between
+from monitor.slo.values import Situation, Value, value_of
+from monitor.slo.verdict import Verdict, verdicts_of
+
+__all__ = ["Budget", "DeploymentSpec", "Engine", "Step", "Verdict", "WindowStats"]
+
+_Key = tuple[str, str]
+
+
+class Engine:
+    """All SLO and alert state. One task owns it; every call is synchronous."""
+
+    def __init__(
+        self, specs: Sequence[DeploymentSpec], rules: Sequence[AlertRule], now: float
+    ) -> None:
+        """Start empty at `now`, UTC seconds."""
+        self.strays = 0
+        """Samples and stored rows that could not be used (an unknown target, a damaged row)."""
+        self._now = now
+        self._targets: dict[str, TargetState] = {}
+        self._releases: dict[str, ReleaseTracker] = {}
+        self._alerts: dict[_Key, AlertStatus] = {}
+        self._born: set[str] = set()
+        self._orphans: list[AlertStatus] = []
+        self._moved: set[_Key] = set()
+        """Alerts of which a restart moved the timers, which is not stored yet."""
+        self._configure(specs, rules)
+
+    def restore(
+        self,
+        *,
+        alerts: Iterable[AlertStatus],
+        releases: Iterable[Release],
+        buckets: Iterable[BucketRow],
+        born: Iterable[tuple[str, float]],
+        seen_at: float | None,
+        now: float,
+    ) -> None:
+        """Take over the state that an earlier process stored at `seen_at`.
+
+        Releases come in order of time. What is not configured any more is dropped; alerts among
+        it end in the next step.
+        """
+        now = self._tick(now)
+        for target, at in born:
+            if target in self._targets:
+                self._targets[target].born = at
+                self._born.discard(target)
+        rows: dict[str, list[BucketRow]] = defaultdict(list)
+        for row in buckets:
+            rows[row.target].append(row)
+        for target, state in self._targets.items():
+            self.strays += state.window.restore(rows[target])
+        for release in releases:
+            if release.deployment in self._releases:
+                self._releases[release.deployment].replay([release])
+        rules = {rule.name: rule for rule in self.rules}
+        for status in alerts:
+            key = (status.rule, status.deployment)
+            if key in self._alerts:
+                self._moved.add(key)
+                self._alerts[key] = restore_status(
+                    rules[status.rule],
+                    status,
+                    now if seen_at is None else seen_at,
+                    now,
+                    grace_s=self._grace_s(status.deployment),
+                )
+            else:
+                self._orphans.append(status)
+
+    def step(
+        self, now: float, samples: Sequence[Sample] = (), releases: Sequence[Release] = ()
+    ) -> Step:
+        """Take in what has arrived, move to `now` and evaluate every rule on every deployment.
+
+        Time that goes back stands still instead.
+        """
+        now = self._tick(now)
+        stored = (*self._accept(releases, now), *self._file(samples, now))
+        forgotten = tuple(self._orphans)
+        self._orphans = []
+        transitions = [end for status in forgotten for end in config_removed(status, now)]
+        alerts: list[AlertStatus] = []
+        for name in self.specs:
+            for before, after, values in self._evaluate(name, now):
+                alerts.append(after)
+                transitions += transitions_between(before, after, now, MappingProxyType(values))
+        return Step(
+            transitions=tuple(transitions),
+            alerts=tuple(alerts),
+            forgotten=tuple((status.rule, status.deployment) for status in forgotten),
+            releases=stored,
+        )
+
+    def reconfigure(
+        self, specs: Sequence[DeploymentSpec], rules: Sequence[AlertRule], now: float
+    ) -> Step:
+        """Use another configuration; what is in both keeps its state.
+
+        Targets are the same by id, alerts by the names of rule and deployment. Alerts that are
+        gone end here, for the reason `config_removed`.
+        """
+        now = self._tick(now)
+        before = self._alerts
+        self._configure(specs, rules)
+        gone = [*self._orphans, *(before[key] for key in before if key not in self._alerts)]
+        self._orphans = []
+        return Step(
+            transitions=tuple(end for status in gone for end in config_removed(status, now)),
+            alerts=(),
+            forgotten=tuple((status.rule, status.deployment) for status in gone),
+            releases=(),
+        )
+
+    def flush(self) -> tuple[tuple[BucketRow, ...], tuple[tuple[str, float], ...]]:
+        """Return the buckets that changed and the (target, time) born since the last flush."""
+        rows = tuple(row for state in self._targets.values() for row in state.window.flush())
+        born = tuple((target, self._targets[target].born) for target in sorted(self._born))
+        self._born.clear()
+        return rows, born
+
+    def value(self, signal: Signal, deployment: str, now: float) -> float | str | None:
+        """Return a signal's value in its unit, None without data. KeyError: no such deployment."""
+        return value_of(signal, self._situation(deployment, self._tick(now)))
+
+    def window(self, deployment: str, window_s: int, now: float) -> WindowStats:
+        """Return all SLI targets of a deployment together. KeyError: no such deployment."""
+        return self._stats(self._slis[deployment], window_s, now)
+
+    def target_window(self, target: str, window_s: int, now: float) -> WindowStats:
+        """Return the window of one target. KeyError: no such target."""
+        return self._stats((self._targets[target],), window_s, now)
+
+    def budget(self, deployment: str, now: float) -> Budget | None:
+        """Return the error budget, None without objective or without data."""
+        objective = self.specs[deployment].objective
+        if objective is None:
+            return None
+        uptime = self.window(deployment, objective.period_s, now).uptime
+        return None if uptime is None else budget_of(1 - uptime, objective)
+
+    def verdicts(self, deployment: str, now: float) -> tuple[Verdict, ...]:
+        """Return one verdict per clause of the deployment's SLA."""
+        sla = self.specs[deployment].sla
+        if sla is None:
+            return ()
+        stats = self.window(deployment, sla.period_s, now)
+        return verdicts_of(sla, stats, available_regions(self._slis[deployment], self._now))
+
+    def alerts(self) -> tuple[AlertStatus, ...]:
+        """Return the status of every rule on every deployment."""
+        return tuple(self._alerts.values())
+
+    def release(self, deployment: str) -> Release | None:
+        """Return the current release."""
+        return self._releases[deployment].current
+
+    def previous_revision(self, deployment: str) -> str | None:
+        """Return the revision to roll back to."""
+        return self._releases[deployment].previous_revision
+
+    def last_sample(self, target: str) -> Sample | None:
+        """Return the latest sample of a target, None when there is none yet."""
+        state = self._targets.get(target)
+        return state.last if state else None
+
+    def _configure(self, specs: Sequence[DeploymentSpec], rules: Sequence[AlertRule]) -> None:
+        self.specs: Mapping[str, DeploymentSpec] = MappingProxyType(
+            {spec.deployment.name: spec for spec in specs}
+        )
+        self.rules = tuple(rules)
+        kept, self._targets = self._targets, {}
+        for spec in specs:
+            for target in spec.targets:
+                self._targets[target.id] = self._adopt(kept.get(target.id), target, spec.periods)
+        self._born &= self._targets.keys()
+        self._states = {
+            name: tuple(self._targets[target.id] for target in spec.targets)
+            for name, spec in self.specs.items()
+        }
+        self._slis = {
+            name: tuple(state for state in states if state.target.sli)
+            for name, states in self._states.items()
+        }
+        self._releases = {
+            name: self._releases.get(name) or ReleaseTracker(name) for name in self.specs
+        }
+        pairs = [(rule.name, name) for name in self.specs for rule in self.rules]
+        self._alerts = {
+            pair: self._alerts.get(pair) or inactive(*pair, self._now) for pair in pairs
+        }
+
+    def _adopt(
+        self, state: TargetState | None, target: Target, periods: frozenset[int]
+    ) -> TargetState:
+        if state is None:
+            self._born.add(target.id)
+            return TargetState(target, self._now, periods)
+        state.target = target
+        state.window.serve(periods)
+        return state
+
+    def _tick(self, now: float) -> float:
+        if now > self._now:
+            self._now = now
+            for state in self._targets.values():
+                state.window.advance(now)
+        return self._now
+
+    def _accept(self, events: Sequence[Release], now: float) -> Iterator[Release]:
+        for event in events:
+            tracker = self._releases.get(event.deployment)
+            stored = tracker.accept(event, now) if tracker else None
+            if stored is not None:
+                yield stored
+
+    def _file(self, samples: Sequence[Sample], now: float) -> Iterator[Release]:
+        speaking: dict[str, float] = {}
+        for sample in samples:
+            state = self._targets.get(sample.target)
+            if state is None or not math.isfinite(sample.at):
+                self.strays += 1
+                continue
+            state.file(sample, now)
+            if sample.revision is not None:
+                speaking[state.target.deployment] = sample.at
+        for deployment, at in speaking.items():
+            revision = agreed_revision(self._states[deployment], now)
+            stored = self._releases[deployment].observe(revision, at, now) if revision else None
+            if stored is not None:
+                yield stored
+
+    def _evaluate(
+        self, deployment: str, now: float
+    ) -> Iterator[tuple[AlertStatus, AlertStatus, dict[str, Value]]]:
+        """Evaluate all rules; yield (before, after, inputs) of durable changes."""
+        situation = self._situation(deployment, now)
+        cache: dict[str, Value] = {}
+        for rule in self.rules:
+            key = (rule.name, deployment)
+            before = self._alerts[key]
+            values = {s.name: _cached(s, situation, cache) for s in rule.condition.signals}
+            after = advance(rule, before, rule.condition.evaluate(values), now)
+            self._alerts[key] = after
+            if durable_part(before) != durable_part(after) or key in self._moved:
+                self._moved.discard(key)
+                yield before, after, values
+
+    def _situation(self, deployment: str, now: float) -> Situation:
+        spec = self.specs[deployment]
+        return Situation(
+            deployment=spec.deployment,
+            objective=spec.objective,
+            states=self._states[deployment],
+            slis=self._slis[deployment],
+            release=self._releases[deployment].current,
+            now=now,
+        )
+
+    def _stats(self, states: Sequence[TargetState], window_s: int, now: float) -> WindowStats:
+        now = self._tick(now)
+        expected_ms = sum(state.expected_ms(window_s, now) for state in states)
+        return stats_of(tallies(states, window_s), expected_ms)
+
+    def _grace_s(self, deployment: str) -> float:
+        targets = self.specs[deployment].targets
+        return 2 * max((target.interval_s for target in targets), default=0)
+
+
+def _cached(signal: Signal, situation: Situation, cache: dict[str, Value]) -> Value:
+    if signal.name not in cache:
+        cache[signal.name] = value_of(signal, situation)
+    return cache[signal.name]

@@ -1,0 +1,164 @@
+"""What each signal is worth for one deployment at one moment, in the units of conditions.
+
+Every number is one division of exact integers, so it is the float nearest to the true value and
+ties with a decimal threshold are ties: 1 bad of 1000 is an uptime of exactly 99.9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+
+from monitor.model import Deployment, Release, ReleaseStatus
+from monitor.slo.objective import Objective
+from monitor.slo.signal import DEFAULT_PERIOD_S, Signal
+from monitor.slo.sketch import Sketch
+from monitor.slo.targets import TargetState, available_regions, certificate_days, health, tallies
+
+Value = float | str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that signals are computed from."""
+
+    deployment: Deployment
+    objective: Objective | None
+    states: Sequence[TargetState]
+    slis: Sequence[TargetState]
+    """Those of `states` that count towards SLIs."""
+    release: Release | None
+    now: float
+
+
+def value_of(signal: Signal, situation: Situation) -> Value:
+    """Return the value of a signal, None when there is no data for it."""
+    return _KINDS[signal.kind](signal, situation)
+
+
+def _ratio(part: int, whole: int, scale: int = 1) -> float | None:
+    return scale * part / whole if whole else None
+
+
+def _window_s(signal: Signal, situation: Situation) -> int:
+    if signal.window_s is not None:
+        return signal.window_s
+    return situation.objective.period_s if situation.objective else DEFAULT_PERIOD_S
+
+
+def _samples(signal: Signal, situation: Situation) -> tuple[int, int]:
+    found = tallies(situation.slis, _window_s(signal, situation))
+    return sum(tally.good for tally in found), sum(tally.bad for tally in found)
+
+
+def _time_ms(signal: Signal, situation: Situation) -> tuple[int, int]:
+    found = tallies(situation.slis, _window_s(signal, situation))
+    return sum(tally.up_ms for tally in found), sum(tally.down_ms for tally in found)
+
+
+def _error_rate(signal: Signal, situation: Situation) -> Value:
+    good, bad = _samples(signal, situation)
+    return _ratio(bad, good + bad, 100)
+
+
+def _success_rate(signal: Signal, situation: Situation) -> Value:
+    good, bad = _samples(signal, situation)
+    return _ratio(good, good + bad, 100)
+
+
+def _valid_samples(signal: Signal, situation: Situation) -> Value:
+    return float(sum(_samples(signal, situation)))
+
+
+def _latency_ms(signal: Signal, situation: Situation) -> Value:
+    found = tallies(situation.slis, _window_s(signal, situation))
+    sketch = Sketch.merged(tally.sketch for tally in found if tally.sketch)
+    latency_s = sketch.quantile(signal.quantile or Fraction(1, 2))
+    return None if latency_s is None else latency_s * 1000
+
+
+def _uptime(signal: Signal, situation: Situation) -> Value:
+    up_ms, down_ms = _time_ms(signal, situation)
+    return _ratio(up_ms, up_ms + down_ms, 100)
+
+
+def _burn_rate(signal: Signal, situation: Situation) -> Value:
+    if situation.objective is None:
+        return None
+    up_ms, down_ms = _time_ms(signal, situation)
+    target = situation.objective.target
+    allowed = (up_ms + down_ms) * (target.denominator - target.numerator)
+    return _ratio(down_ms * target.denominator, allowed)
+
+
+def _budget_remaining(signal: Signal, situation: Situation) -> Value:
+    if situation.objective is None:
+        return None
+    up_ms, down_ms = _time_ms(signal, situation)
+    target = situation.objective.target
+    allowed = (up_ms + down_ms) * (target.denominator - target.numerator)
+    return _ratio(allowed - down_ms * target.denominator, allowed, 100)
+
+
+def _coverage(signal: Signal, situation: Situation) -> Value:
+    window_s = _window_s(signal, situation)
+    expected_ms = sum(state.expected_ms(window_s, situation.now) for state in situation.slis)
+    return _ratio(min(sum(_time_ms(signal, situation)), expected_ms), expected_ms, 100)
+
+
+def _available_regions(_signal: Signal, situation: Situation) -> Value:
+    regions = available_regions(situation.slis, situation.now)
+    return None if regions is None else float(regions)
+
+
+def _certificate_expiry_days(_signal: Signal, situation: Situation) -> Value:
+    return certificate_days(situation.states, situation.now)
+
+
+def _deployment_status(_signal: Signal, situation: Situation) -> Value:
+    return str(situation.release.status if situation.release else ReleaseStatus.UNKNOWN)
+
+
+def _health(_signal: Signal, situation: Situation) -> Value:
+    found = health(situation.slis, situation.now)
+    return None if found is None else str(found)
+
+
+def _deployment(_signal: Signal, situation: Situation) -> Value:
+    return situation.deployment.name
+
+
+def _environment(_signal: Signal, situation: Situation) -> Value:
+    return situation.deployment.environment
+
+
+def _region(_signal: Signal, situation: Situation) -> Value:
+    return ",".join(dict.fromkeys(state.target.region for state in situation.states))
+
+
+def _revision(_signal: Signal, situation: Situation) -> Value:
+    return situation.release.revision if situation.release else None
+
+
+_KINDS: Mapping[str, Callable[[Signal, Situation], Value]] = MappingProxyType(
+    {
+        "error_rate": _error_rate,
+        "success_rate": _success_rate,
+        "samples": _valid_samples,
+        "latency": _latency_ms,
+        "uptime_percentage": _uptime,
+        "burn_rate": _burn_rate,
+        "error_budget_remaining": _budget_remaining,
+        "coverage": _coverage,
+        "available_regions": _available_regions,
+        "certificate_expiry_days": _certificate_expiry_days,
+        "deployment_status": _deployment_status,
+        "health": _health,
+        "deployment": _deployment,
+        "environment": _environment,
+        "region": _region,
+        "revision": _revision,
+    }
+)

@@ -1,0 +1,239 @@
+"""What happened to one target: sliding windows over rings of buckets.
+
+Three rings of buckets: 10 s wide for windows up to 2 h, 5 min up to 3 d, 1 h beyond. A window of
+`w` covers the last `w / width` buckets, the current one included. Each window keeps a running
+total of its closed buckets, so that a sample costs three updates and a question does not depend
+on the window's length. All counts are integers: adding and taking away leaves no residue.
+
+Owns counting and expiry. Must not know what a signal or an alert is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
+
+from monitor.model import BucketRow, Sample
+from monitor.slo.signal import WINDOWS
+from monitor.slo.sketch import Sketch, bucket_key
+from monitor.slo.tally import Tally
+
+_WIDTHS = ((10, WINDOWS["2h"]), (300, WINDOWS["3d"]), (3600, WINDOWS["90d"]))
+"""(bucket width, longest window served from buckets of this width), seconds."""
+
+
+class _Span:
+    """The running total of a window's closed buckets."""
+
+    __slots__ = ("length", "total")
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.total = Tally()
+
+
+class _Ring:
+    """The non-empty buckets of one width, and the windows that are made of them."""
+
+    __slots__ = ("_buckets", "_current", "_dirty", "_keep", "_order", "spans", "width_s")
+
+    def __init__(self, width_s: int, windows: Iterable[int], longest_s: int, now: float) -> None:
+        self.width_s = width_s
+        self.spans = {window_s: _Span(-(-window_s // width_s)) for window_s in windows}
+        lengths = (span.length for span in self.spans.values())
+        self._keep = max(longest_s // width_s, *lengths, 0)
+        self._current = int(now // width_s)
+        self._buckets: dict[int, Tally] = {}
+        self._order: list[int] = []
+        self._dirty: set[int] = set()
+
+    def advance(self, now: float) -> None:
+        """Close the buckets that have ended and let the oldest expire."""
+        before, current = self._current, int(now // self.width_s)
+        if current <= before:
+            return
+        self._current = current
+        for span in self.spans.values():
+            start = current - span.length + 1
+            if start >= before:
+                # Nothing that was in the total is left.
+                span.total = Tally()
+            else:
+                for index in self._between(before - span.length + 1, start):
+                    span.total.subtract(self._buckets[index])
+            for index in self._between(max(before, start), current):
+                span.total.merge(self._buckets[index])
+        self._prune()
+
+    def file(self, index: int) -> Iterator[Tally]:
+        """Return every tally that a sample of bucket `index` counts in; none when it is too old."""
+        index = min(index, self._current)
+        if index <= self._current - self._keep:
+            return
+        self._dirty.add(index)
+        yield self._bucket(index)
+        if index < self._current:
+            for span in self.spans.values():
+                if index > self._current - span.length:
+                    yield span.total
+
+    def tallies(self, window_s: int) -> list[Tally]:
+        """Return the tallies that make up the last `window_s` seconds."""
+        span = self.spans.get(window_s)
+        if span is None:
+            length = -(-window_s // self.width_s)
+            indexes = self._between(self._current - length + 1, self._current + 1)
+            return [self._buckets[index] for index in indexes]
+        open_bucket = self._buckets.get(self._current)
+        return [span.total] if open_bucket is None else [span.total, open_bucket]
+
+    def dirty(self) -> Iterator[tuple[int, Tally]]:
+        """Return (start, tally) of what has changed since the last call."""
+        for index in sorted(self._dirty):
+            if index in self._buckets:
+                yield index * self.width_s, self._buckets[index]
+        self._dirty.clear()
+
+    def load(self, buckets: Iterable[tuple[int, Tally]]) -> None:
+        """Take over (start, tally) from storage, in place of buckets of the same start.
+
+        A bucket ahead of now (the wall clock was set back between two processes) waits until
+        its time comes.
+        """
+        for start, tally in buckets:
+            index = start // self.width_s
+            if abs(index - self._current) < self._keep:
+                self._bucket(index)
+                self._buckets[index] = tally
+        self.serve(self.spans)
+
+    def serve(self, windows: Iterable[int]) -> None:
+        """Keep running totals of exactly these windows."""
+        self.spans = {window_s: _Span(-(-window_s // self.width_s)) for window_s in windows}
+        for span in self.spans.values():
+            self._keep = max(self._keep, span.length)
+            for index in self._between(self._current - span.length + 1, self._current):
+                span.total.merge(self._buckets[index])
+
+    def _bucket(self, index: int) -> Tally:
+        bucket = self._buckets.get(index)
+        if bucket is None:
+            bucket = self._buckets[index] = Tally()
+            insort(self._order, index)
+        return bucket
+
+    def _between(self, start: int, end: int) -> Sequence[int]:
+        """Return the indexes of non-empty buckets in [start, end)."""
+        order = self._order
+        return order[bisect_left(order, start) : bisect_left(order, end)]
+
+    def _prune(self) -> None:
+        old = bisect_left(self._order, self._current - self._keep + 1)
+        for index in self._order[:old]:
+            del self._buckets[index]
+        del self._order[:old]
+
+
+class TargetWindow:
+    """All sliding windows of one target.
+
+    A sample stands for one probe interval. Two samples of one interval both count: they add, in
+    samples and in time.
+    """
+
+    __slots__ = ("_next_edge", "_now", "_rings", "_target", "_windows")
+
+    def __init__(self, target: str, now: float, extra: Iterable[int] = ()) -> None:
+        """Start empty at `now`; `extra` are windows in seconds beyond the named ones."""
+        self._target = target
+        self._now = now
+        self._windows = frozenset((*WINDOWS.values(), *extra))
+        self._rings = tuple(
+            _Ring(width_s, [w for w in self._windows if _width(w) == width_s], longest_s, now)
+            for width_s, longest_s in _WIDTHS
+        )
+        self._next_edge = _edge_after(now)
+
+    def advance(self, now: float) -> None:
+        """Move on to `now`, however far; going back is ignored."""
+        self._now = max(self._now, now)
+        if now >= self._next_edge:
+            self._next_edge = _edge_after(now)
+            for ring in self._rings:
+                ring.advance(now)
+
+    def add(self, sample: Sample, interval_s: float) -> None:
+        """File a sample in its own bucket, late as it may be, as long as that is kept.
+
+        One from the future counts as one of now; a latency that is none is ignored.
+        """
+        at = min(sample.at, self._now)
+        interval_ms = round(interval_s * 1000)
+        key = bucket_key(sample.latency_s)
+        for ring in self._rings:
+            for tally in ring.file(int(at // ring.width_s)):
+                tally.count(sample.outcome, interval_ms, key, censored=sample.censored)
+
+    def tallies(self, window_s: int) -> list[Tally]:
+        """Return live tallies that together are the last `window_s` seconds; do not change them.
+
+        Windows that were not announced are added up bucket by bucket.
+        """
+        width_s = _width(window_s)
+        return next(ring.tallies(window_s) for ring in self._rings if ring.width_s == width_s)
+
+    def serve(self, extra: Iterable[int]) -> None:
+        """Change the extra windows; what is in the buckets is kept."""
+        windows = frozenset((*WINDOWS.values(), *extra))
+        if windows != self._windows:
+            self._windows = windows
+            for ring in self._rings:
+                ring.serve([w for w in windows if _width(w) == ring.width_s])
+
+    def flush(self) -> Iterator[BucketRow]:
+        """Return the buckets that have changed since the last call."""
+        for ring in self._rings:
+            for start, tally in ring.dirty():
+                yield BucketRow(
+                    target=self._target,
+                    width_s=ring.width_s,
+                    start=start,
+                    good=tally.good,
+                    bad=tally.bad,
+                    unknown=tally.unknown,
+                    up_ms=tally.up_ms,
+                    down_ms=tally.down_ms,
+                    sketch=tally.sketch.to_bytes() if tally.sketch else b"",
+                )
+
+    def restore(self, rows: Iterable[BucketRow]) -> int:
+        """Take over the rows of an earlier process; return how many were damaged and left out."""
+        loaded: dict[int, list[tuple[int, Tally]]] = {ring.width_s: [] for ring in self._rings}
+        damaged = 0
+        for row in rows:
+            try:
+                loaded[row.width_s].append((row.start, _tally_of(row)))
+            except (KeyError, ValueError):
+                damaged += 1
+        for ring in self._rings:
+            ring.load(loaded[ring.width_s])
+        return damaged
+
+
+def _width(window_s: int) -> int:
+    return next(
+        (width_s for width_s, longest_s in _WIDTHS if window_s <= longest_s), _WIDTHS[-1][0]
+    )
+
+
+def _edge_after(now: float) -> float:
+    width_s = _WIDTHS[0][0]
+    return (now // width_s + 1) * width_s
+
+
+def _tally_of(row: BucketRow) -> Tally:
+    tally = Tally()
+    tally.good, tally.bad, tally.unknown = row.good, row.bad, row.unknown
+    tally.up_ms, tally.down_ms = row.up_ms, row.down_ms
+    tally.sketch = Sketch.from_bytes(row.sketch) if row.sketch else None
+    return tally

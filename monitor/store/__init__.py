@@ -1,0 +1,1 @@
+"""Durable memory: the protocol and its embedded implementation."""

@@ -1,0 +1,1 @@
+"""The HTTP surface: exposition, query API, events API and the live page."""

@@ -1,0 +1,284 @@
+"""The two large things on the page: a deployment and an open incident."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from monitor.model import (
+    AlertState,
+    Incident,
+    Outcome,
+    Owed,
+    Release,
+    ReleaseStatus,
+    SendReason,
+    Severity,
+    Told,
+)
+from monitor.slo.engine import Budget, Verdict
+from monitor.slo.signal import Unit, parse_signal
+from monitor.web.html import Markup, join, tag
+from monitor.web.overview import DeploymentPicture, Overview, TargetPicture
+from monitor.web.words import (
+    NO_DATA,
+    clock_text,
+    duration_text,
+    figure,
+    mark,
+    moment,
+    number_text,
+    state,
+)
+
+HEALTH_KIND = {"healthy": "ok", "degraded": "warn", "unhealthy": "bad", "unknown": "none"}
+OUTCOME_KIND = {Outcome.GOOD: "ok", Outcome.BAD: "bad", Outcome.UNKNOWN: "none"}
+SEVERITY_KIND = {Severity.CRITICAL: "bad", Severity.WARNING: "warn", Severity.INFO: "none"}
+RELEASE_KIND = {
+    ReleaseStatus.UNKNOWN: "none",
+    ReleaseStatus.IN_PROGRESS: "busy",
+    ReleaseStatus.SUCCEEDED: "ok",
+    ReleaseStatus.FAILED: "bad",
+    ReleaseStatus.ROLLING_BACK: "busy",
+    ReleaseStatus.ROLLED_BACK: "warn",
+    ReleaseStatus.ROLLBACK_FAILED: "bad",
+}
+CLAUSE_NAMES = {"error_rate": "error rate", "regions": "regions up"}
+OUTCOME_ORDER = (Outcome.BAD, Outcome.UNKNOWN, Outcome.GOOD)
+TARGETS_SHOWN = 12
+BURN_HOT = 1.0
+"""Above it the budget ends before its period does."""
+
+
+def deployment_card(picture: DeploymentPicture, now: float) -> Markup:
+    """Return one deployment: state, release, figures of now, SLA clauses, targets."""
+    deployment = picture.deployment
+    kind = HEALTH_KIND.get(picture.health, "none")
+    side = tag(
+        "div",
+        tag("h3", mark(kind), tag("span", deployment.name, class_="name")),
+        tag(
+            "p",
+            tag("span", picture.health, class_=f"word {kind}"),
+            tag("span", deployment.environment, class_="tag"),
+            class_="standing",
+        ),
+        tag("p", _link(deployment.url), class_="url"),
+        tag("p", deployment.purpose, class_="quiet") if deployment.purpose else None,
+        _release(picture.release, picture.previous_revision, now),
+        _alerts(picture),
+        class_="identity",
+    )
+    figures = tag("div", _present(picture), _promises(picture), class_="figures")
+    targets = tag("ul", _targets(picture.targets, now), class_="targets")
+    return tag("article", side, figures, targets, class_="deployment")
+
+
+def _link(url: str) -> Markup:
+    """Return a link without the credentials that a URL may carry; only http leads anywhere."""
+    parts = urlsplit(url)
+    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    if parts.scheme not in {"http", "https"}:
+        return tag("span", shown)
+    return tag("a", shown, href=shown, rel="noreferrer noopener")
+
+
+def _release(release: Release | None, previous: str | None, now: float) -> Markup:
+    if release is None:
+        return tag("p", "revision not known", class_="absent")
+    return tag(
+        "p",
+        tag("code", release.revision),
+        state(RELEASE_KIND[release.status], release.status.replace("_", " ")),
+        moment(release.at, now),
+        tag("span", f"before: {previous}", class_="quiet") if previous else None,
+        class_="release",
+    )
+
+
+def _alerts(picture: DeploymentPicture) -> Markup | None:
+    lines = []
+    for status in picture.alerts:
+        word = "frozen: no data" if status.no_data else str(status.state)
+        firing = status.state is AlertState.FIRING
+        lines.append(tag("li", state("bad" if firing else "none", f"{status.rule} {word}")))
+    return tag("ul", lines, class_="alerts") if lines else None
+
+
+def _present(picture: DeploymentPicture) -> Markup:
+    return tag(
+        "dl",
+        _tile("error rate 5m", figure(picture.error_rate_5m, Unit.PERCENT)),
+        _tile("p95 5m", figure(picture.p95_latency_ms, Unit.MS)),
+        _tile("uptime 30d", figure(picture.uptime_percentage, Unit.PERCENT)),
+        _tile("coverage 5m", figure(picture.coverage_5m, Unit.PERCENT)),
+        _burns(picture.burn_rates) if picture.burn_rates else None,
+        class_="tiles now",
+    )
+
+
+def _burns(rates: Sequence[tuple[str, float | None]]) -> Markup:
+    """Return the burn rates side by side: how they differ tells a spike from a trend."""
+    items = [
+        tag(
+            "span",
+            tag("small", window, " "),
+            figure(rate, Unit.RATIO),
+            class_="hot" if rate is not None and rate > BURN_HOT else None,
+        )
+        for window, rate in rates
+    ]
+    return _tile("burn rate", join(items), "wide")
+
+
+def _tile(name: str | Markup, value: Markup, kind: str = "", extra: Markup | None = None) -> Markup:
+    return tag("div", tag("dt", name), tag("dd", value), extra, class_=f"tile {kind}".strip())
+
+
+def _promises(picture: DeploymentPicture) -> Markup | None:
+    tiles = [_clause(verdict) for verdict in picture.clauses]
+    if picture.budget is not None and picture.objective is not None:
+        tiles.append(_budget(picture.budget))
+    elif picture.objective is not None:
+        tiles.append(_tile("budget left", figure(None, Unit.PERCENT), "none"))
+    return tag("dl", tiles, class_="tiles promises") if tiles else None
+
+
+def _clause(verdict: Verdict) -> Markup:
+    name = CLAUSE_NAMES.get(verdict.clause, verdict.clause)
+    promise = join(name, tag("b", verdict.limit))
+    if verdict.ok is None:
+        return _tile(promise, state("none", NO_DATA), "none")
+    kind, word = ("ok", "kept") if verdict.ok else ("bad", "violated")
+    extra = tag("dd", state(kind, word), class_="judgement")
+    return _tile(promise, figure(verdict.value, verdict.unit), kind, extra)
+
+
+def _budget(budget: Budget) -> Markup:
+    share = max(0.0, min(1.0, budget.remaining))
+    kind = "bad" if budget.remaining <= 0 else "warn" if share < 0.25 else "ok"  # noqa: PLR2004
+    bar = tag(
+        "svg",
+        tag("rect", class_="rail", width="100", height="4"),
+        tag("rect", class_=f"fill {kind}", width=f"{share * 100:.1f}", height="4"),
+        class_="bar",
+        viewBox="0 0 100 4",
+        preserveAspectRatio="none",
+        aria_hidden="true",
+    )
+    spent = f"{duration_text(budget.spent_s)} of {duration_text(budget.allowed_s)} spent"
+    extra = tag("dd", bar, tag("span", spent, class_="limit"), class_="judgement")
+    return _tile("budget left", figure(budget.remaining * 100, Unit.PERCENT), kind, extra)
+
+
+def _targets(pictures: Sequence[TargetPicture], now: float) -> list[Markup]:
+    """Return the first few, troubled ones before others, and how many are left out."""
+    ordered = sorted(pictures, key=lambda each: OUTCOME_ORDER.index(_outcome(each)))
+    shown, rest = ordered[:TARGETS_SHOWN], ordered[TARGETS_SHOWN:]
+    items = [_target(each, now) for each in shown]
+    if rest:
+        bad = sum(_outcome(each) is Outcome.BAD for each in rest)
+        items.append(tag("li", tag("em", f"and {len(rest)} more, {bad} of them bad")))
+    return items
+
+
+def _outcome(picture: TargetPicture) -> Outcome:
+    return picture.last.outcome if picture.last is not None else Outcome.UNKNOWN
+
+
+def _target(picture: TargetPicture, now: float) -> Markup:
+    target, sample = picture.target, picture.last
+    if sample is None:
+        return tag("li", mark("none"), tag("span", _where(picture)), tag("em", "not probed yet"))
+    latency = figure(sample.latency_s * 1000, Unit.MS) if sample.latency_s is not None else None
+    why = " ".join(part for part in (sample.reason, sample.detail) if part)
+    return tag(
+        "li",
+        mark(OUTCOME_KIND[sample.outcome]),
+        tag("span", _where(picture), title=target.id),
+        tag("b", latency) if latency else None,
+        tag("em", why) if why else None,
+        tag("span", f"{duration_text(now - sample.at)} ago", class_="age"),
+    )
+
+
+def _where(picture: TargetPicture) -> str:
+    target = picture.target
+    return f"{target.probe} {target.region}".strip()
+
+
+def incident_card(incident: Incident, overview: Overview) -> Markup:
+    """Return one open incident: how bad, since when, why, who knows, what was done."""
+    kind = SEVERITY_KIND[incident.severity]
+    title = tag(
+        "h3",
+        mark(kind),
+        tag("span", incident.severity, class_=f"word {kind}"),
+        tag("span", incident.rule, class_="name"),
+        tag("span", incident.deployment, class_="tag"),
+        tag("span", f"for {duration_text(overview.at - incident.started_at)}", class_="word"),
+    )
+    facts = tag(
+        "dl",
+        _fact("condition", tag("code", incident.condition)),
+        _fact("values", values_text(incident.values)),
+        _fact("began", moment(incident.started_at, overview.at)),
+        _fact("fired", moment(incident.opened_at, overview.at)),
+        _fact("revision", tag("code", incident.revision)) if incident.revision else None,
+        _fact("told", _told(incident, overview)),
+        [
+            _fact(key, _link(value) if value.startswith("http") else value)
+            for key, value in incident.annotations.items()
+            if key != "summary"
+        ],
+        class_="facts",
+    )
+    notes = [
+        tag("li", moment(note.at, overview.at), tag("span", note.text)) for note in incident.notes
+    ]
+    return tag(
+        "article",
+        title,
+        tag("p", incident.summary, class_="summary"),
+        facts,
+        tag("ol", notes, class_="notes") if notes else None,
+        class_=f"incident {kind}",
+    )
+
+
+def _fact(name: str, value: Markup | str) -> Markup:
+    return tag("div", tag("dt", name), tag("dd", value))
+
+
+def values_text(values: Mapping[str, float | str | None]) -> str:
+    """Return the inputs of a condition with their units."""
+    return ", ".join(f"{name} {_value_text(name, value)}" for name, value in values.items())
+
+
+def _value_text(name: str, value: float | str | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or NO_DATA
+    signal = parse_signal(name)
+    return "".join(number_text(value, signal.unit if signal else Unit.RATIO))
+
+
+def _told(incident: Incident, overview: Overview) -> Markup:
+    rows = {row.channel: row for row in overview.owed if row.incident == incident.id}
+    names = [*incident.channels, *sorted(rows.keys() - set(incident.channels))]
+    items = [tag("li", _told_one(name, rows.get(name), overview.at)) for name in names]
+    return tag("ul", items, class_="told")
+
+
+def _told_one(channel: str, row: Owed | None, now: float) -> Markup:
+    if row is None:
+        return state("none", f"{channel}: nothing owed")
+    if row.parked:
+        return state("bad", f"{channel}: given up until the next reload: {row.parked}")
+    if row.attempts:
+        failed = f"{row.attempts} failed attempt{'s' if row.attempts > 1 else ''}"
+        return state("warn", f"{channel}: {failed}, next at {clock_text(row.next_at, now)}")
+    if row.told is Told.NOTHING:
+        what = "sending" if row.intent is SendReason.FIRST else "to be told"
+        return state("busy", f"{channel}: {what}")
+    at = f" at {clock_text(row.told_at, now)}" if row.told_at is not None else ""
+    return state("ok", f"{channel}: told{at}")

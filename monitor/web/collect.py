@@ -1,0 +1,206 @@
+"""Collection of all series at a scrape: our own tallies, and live figures read from the engine.
+
+Keeps nothing. No data is an absent series, never -1 or NaN. Never holds the event loop for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from fractions import Fraction
+
+from prometheus_client.metrics_core import Metric
+
+from monitor.metrics import (
+    ALERT_NO_DATA,
+    ALERTS,
+    DEPLOYMENT_INFO,
+    HEALTH,
+    OUTBOX_DEPTH,
+    OUTBOX_OLDEST,
+    PROBE_CERTIFICATE_EXPIRY,
+    PROBE_PHASE,
+    REGION_LABELS,
+    SLA_CLAUSE,
+    SLO_BUDGET,
+    SLO_BURN,
+    SLO_OBJECTIVE,
+    TARGET_LABELS,
+    WINDOW_COVERAGE,
+    WINDOW_ERROR,
+    WINDOW_LATENCY,
+    WINDOW_UPTIME,
+    Histogram,
+    Row,
+    Series,
+    Telemetry,
+    target_row,
+)
+from monitor.model import AlertState, Target
+from monitor.slo.engine import DeploymentSpec, Engine
+from monitor.slo.signal import WINDOWS, Health, Signal, parse_signal
+from monitor.web.pace import Monotonic, Pace
+
+EXPORTED_WINDOWS = ("5m", "1h", "6h", "1d", "3d", "30d")
+QUANTILES = (("0.5", Fraction(1, 2)), ("0.95", Fraction(19, 20)), ("0.99", Fraction(99, 100)))
+
+
+class _Sheet:
+    """The exposition while it grows: one family for each series that has a value."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, Metric] = {}
+
+    def add(self, series: Series, row: Row, value: float | Fraction | None) -> None:
+        if value is not None:
+            labels = dict(zip(series.labels, row, strict=True))
+            self._family(series).add_sample(series.name, labels, float(value))
+
+    def add_histogram(self, series: Series, row: Row, histogram: Histogram) -> None:
+        family, labels = self._family(series), dict(zip(series.labels, row, strict=True))
+        buckets = histogram.buckets()
+        for bound, count in buckets:
+            family.add_sample(f"{series.name}_bucket", {**labels, "le": bound}, count)
+        family.add_sample(f"{series.name}_count", labels, buckets[-1][1])
+        family.add_sample(f"{series.name}_sum", labels, histogram.sum)
+
+    def families(self) -> list[Metric]:
+        return [self._families[name] for name in sorted(self._families)]
+
+    def _family(self, series: Series) -> Metric:
+        if series.name not in self._families:
+            base = series.name.removesuffix("_total")
+            self._families[series.name] = Metric(base, series.help, series.kind)
+        return self._families[series.name]
+
+
+async def collect(
+    engine: Engine,
+    telemetry: Telemetry,
+    *,
+    channels: Collection[str],
+    backlog: Mapping[str, tuple[int, float]],
+    now: float,
+    monotonic: Monotonic,
+) -> list[Metric]:
+    """Return all families, sorted by name, without holding the event loop for long.
+
+    `backlog` maps a channel to (messages owed, age of the oldest in seconds). The engine may step
+    or be reconfigured between two slices: a deployment that goes meanwhile is left incomplete.
+    """
+    pace, sheet = Pace(monotonic), _Sheet()
+    known = {*channels, *backlog}
+    telemetry.seed(engine.specs, known)
+    live = await _live(engine, known, pace)
+    for series, row, value in telemetry.numbers():
+        if _is_live(live, series, row):
+            sheet.add(series, row, value)
+        else:
+            telemetry.forget(series, row)
+        await pace.breathe()
+    for series, row, histogram in telemetry.histograms():
+        if _is_live(live, series, row):
+            sheet.add_histogram(series, row, histogram)
+        else:
+            telemetry.forget(series, row)
+        await pace.breathe()
+    for channel in sorted(known):
+        depth, oldest_s = backlog.get(channel, (0, 0.0))
+        sheet.add(OUTBOX_DEPTH, (channel,), depth)
+        sheet.add(OUTBOX_OLDEST, (channel,), oldest_s)
+    for name, spec in tuple(engine.specs.items()):
+        await pace.breathe()
+        if name in engine.specs:
+            for _ in _deployment(sheet, engine, spec, now):
+                await pace.breathe()
+                if name not in engine.specs:
+                    break
+    _alerts(sheet, engine)
+    return sheet.families()
+
+
+async def _live(engine: Engine, channels: Collection[str], pace: Pace) -> dict[Row, set[Row]]:
+    """Return what still exists, by the labels that series of such things begin with."""
+    targets: set[Row] = set()
+    regions: set[Row] = set()
+    for spec in tuple(engine.specs.values()):
+        for target in spec.targets:
+            targets.add(target_row(target))
+            regions.add((target.deployment, target.environment, target.region))
+        await pace.breathe()
+    return {
+        TARGET_LABELS: targets,
+        REGION_LABELS: regions,
+        ("deployment",): {(name,) for name in engine.specs},
+        ("channel",): {(name,) for name in channels},
+    }
+
+
+def _is_live(live: Mapping[Row, set[Row]], series: Series, row: Row) -> bool:
+    for labels, rows in live.items():
+        if series.labels[: len(labels)] == labels:
+            return row[: len(labels)] in rows
+    return True
+
+
+def _deployment(sheet: _Sheet, engine: Engine, spec: DeploymentSpec, now: float) -> Iterator[None]:
+    """Add one deployment; yields between the costly parts."""
+    name = spec.deployment.name
+    where = (name, spec.deployment.environment)
+    for window in EXPORTED_WINDOWS:
+        stats = engine.window(name, WINDOWS[window], now)
+        sheet.add(WINDOW_ERROR, (*where, window), stats.error_ratio)
+        sheet.add(WINDOW_UPTIME, (*where, window), stats.uptime)
+        sheet.add(WINDOW_COVERAGE, (*where, window), stats.coverage)
+        for text, quantile in QUANTILES:
+            sheet.add(WINDOW_LATENCY, (*where, window, text), stats.quantile(quantile))
+        yield
+    if spec.objective is not None:
+        slo = (*where, spec.objective.name)
+        sheet.add(SLO_OBJECTIVE, slo, spec.objective.target)
+        budget = engine.budget(name, now)
+        sheet.add(SLO_BUDGET, slo, budget.remaining if budget else None)
+        for window in EXPORTED_WINDOWS:
+            burn = engine.value(_signal(f"burn_rate_{window}"), name, now)
+            sheet.add(SLO_BURN, (*slo, window), burn if isinstance(burn, float | int) else None)
+            yield
+    for verdict in engine.verdicts(name, now):
+        sheet.add(SLA_CLAUSE, (*where, verdict.clause), verdict.ok)
+    yield
+    health = engine.value(_signal("health"), name, now)
+    for state in Health:
+        sheet.add(HEALTH, (*where, state), state == (health or Health.UNKNOWN))
+    release = engine.release(name)
+    if release is not None:
+        sheet.add(DEPLOYMENT_INFO, (*where, spec.deployment.service, release.revision), 1)
+    for target in spec.targets:
+        _target(sheet, engine, target)
+        yield
+
+
+def _target(sheet: _Sheet, engine: Engine, target: Target) -> None:
+    sample = engine.last_sample(target.id)
+    if sample is not None:
+        where = target_row(target)
+        for phase, seconds in sample.phases:
+            sheet.add(PROBE_PHASE, (*where, phase), seconds)
+        sheet.add(PROBE_CERTIFICATE_EXPIRY, where, sample.certificate_expires_at)
+
+
+def _alerts(sheet: _Sheet, engine: Engine) -> None:
+    rules = {rule.name: rule for rule in engine.rules}
+    for status in engine.alerts():
+        rule, spec = rules.get(status.rule), engine.specs.get(status.deployment)
+        if rule is None or spec is None:
+            continue
+        row = (status.deployment, spec.deployment.environment, status.rule)
+        for state in (AlertState.PENDING, AlertState.FIRING):
+            sheet.add(ALERTS, (*row, rule.severity, state), status.state is state)
+        sheet.add(ALERT_NO_DATA, row, status.no_data)
+
+
+def _signal(name: str) -> Signal:
+    signal = parse_signal(name)
+    if signal is None:
+        msg = f"{name} is no signal"
+        raise LookupError(msg)
+    return signal

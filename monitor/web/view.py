@@ -1,0 +1,78 @@
+"""What the web surface may see of the running daemon, and the two things it may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from monitor.metrics import Telemetry
+from monitor.model import Incident, Owed, Release, RollbackRecord
+from monitor.slo.engine import Engine
+from monitor.store.base import IncidentHistory
+
+
+class View(Protocol):
+    """The daemon as its HTTP surface sees it; the composition root satisfies it."""
+
+    @property
+    def engine(self) -> Engine:
+        """SLO state; read only."""
+        ...
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Tallies of our own work."""
+        ...
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """Names of the configured channels."""
+        ...
+
+    def now(self) -> float:
+        """UTC seconds."""
+        ...
+
+    def incidents(self) -> Sequence[Incident]:
+        """Open and recently closed incidents, newest first, from memory."""
+        ...
+
+    def owed(self) -> Sequence[Owed]:
+        """What each receiver was last told, one for each (incident, channel)."""
+        ...
+
+    def backlog(self) -> Mapping[str, tuple[int, float]]:
+        """Channel -> (messages owed, age of the oldest in seconds)."""
+        ...
+
+    async def history(self, limit: int, incident: str | None = None) -> Sequence[IncidentHistory]:
+        """Incidents with their ledgers from the store, newest first.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def rollbacks(self) -> Sequence[RollbackRecord]:
+        """Rollback requests, newest first."""
+        ...
+
+    async def accept_release(self, release: Release) -> None:
+        """Take in a release event.
+
+        Raises:
+            asyncio.QueueFull: overloaded; try again later.
+        """
+        ...
+
+    async def reload(self) -> str | None:
+        """Read the configuration again: None when it is used now, else why it was refused."""
+        ...
+
+    def ready(self) -> str | None:
+        """None when ready, else why not."""
+        ...
+
+    def live(self) -> str | None:
+        """None when alive, else what is stuck."""
+        ...

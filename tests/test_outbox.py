@@ -1,0 +1,347 @@
+"""Delivery, in virtual time, with a receiver that answers by a script."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from monitor.metrics import Telemetry
+from monitor.model import (
+    Delivery,
+    DeliveryResult,
+    Incident,
+    Message,
+    Note,
+    Owed,
+    SendReason,
+    Severity,
+    Told,
+)
+from monitor.outbox import Outbox, OutboxSettings
+from monitor.scenario.loop import VirtualClock
+from tests.support.memory import MemoryStore
+from tests.support.virtual import run
+
+START = 1_000_000.0
+OK = Delivery(result=DeliveryResult.DELIVERED)
+LATER = Delivery(result=DeliveryResult.RETRY, retry_after_s=30)
+LOST = Delivery(result=DeliveryResult.UNCERTAIN)
+REFUSED = Delivery(result=DeliveryResult.PERMANENT, detail="invalid_token")
+FIRST, REPEAT, RESOLVED = SendReason.FIRST, SendReason.REPEAT, SendReason.RESOLVED
+
+
+def incident(number: int = 1, channels: tuple[str, ...] = ("a",), **changes: object) -> Incident:
+    base = Incident(
+        id=f"i{number}", key=f"k{number}", rule="r", deployment="d", service="s",
+        environment="e", severity=Severity.CRITICAL, channels=channels, condition="true",
+        summary="", started_at=START, opened_at=START + number,
+    )  # fmt: skip
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+class Scripted:
+    """Answers by a script, then always DELIVERED; remembers what was said and when."""
+
+    def __init__(
+        self, *script: Delivery, takes_s: float = 1.0, deduplicates: bool = False,
+        repeats: bool = True,
+    ) -> None:  # fmt: skip
+        self.said: list[tuple[float, str, SendReason, bool]] = []
+        self.deduplicates, self.repeats = deduplicates, repeats
+        self._script, self._takes_s = list(script), takes_s
+
+    async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
+        at = asyncio.get_running_loop().time()
+        self.said.append((at, message.incident.id, message.reason, message.may_be_repeated))
+        await asyncio.sleep(self._takes_s)
+        return self._script.pop(0) if self._script else OK
+
+    @property
+    def reasons(self) -> list[SendReason]:
+        return [reason for _, _, reason, _ in self.said]
+
+
+class Bench:
+    """An outbox with its workers running."""
+
+    def __init__(self, fallback: str | None = None, **notifiers: Scripted) -> None:
+        self.store = MemoryStore()
+        clock = VirtualClock(asyncio.get_running_loop(), START)
+        settings = OutboxSettings(notifiers=notifiers, fallback=fallback, repeat_s=3600.0)
+        self.outbox = Outbox(clock, self.store, settings, Telemetry(), random.Random(1))  # noqa: S311 - a test
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        for channel in self.outbox.channels():
+            self._tasks.append(asyncio.create_task(self.outbox.work(channel)))
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    run(story())
+
+
+def test_one_open_and_one_resolve() -> None:
+    """A receiver hears of an incident once, and once that it is over."""
+
+    async def story() -> None:
+        channel = Scripted()
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(600)
+        bench.outbox.notice([incident(resolved_at=START + 600)])
+        await asyncio.sleep(600)
+        bench.stop()
+        assert channel.reasons == [FIRST, RESOLVED]
+        assert bench.outbox.rows() == ()
+
+    play(story)
+
+
+def test_a_note_on_a_closed_incident_says_nothing_again() -> None:
+    """A rollback's result that comes after the resolve does not repeat the resolve."""
+
+    async def story() -> None:
+        channel = Scripted()
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(10)
+        bench.outbox.notice([incident(resolved_at=START + 10)])
+        await asyncio.sleep(10)
+        note = Note(at=START + 20, text="rolled back")
+        bench.outbox.notice([incident(resolved_at=START + 10, notes=(note,))])
+        await asyncio.sleep(10)
+        bench.stop()
+        assert channel.reasons == [FIRST, RESOLVED]
+
+    play(story)
+
+
+def test_retry_after_is_honoured_and_nothing_is_lost() -> None:
+    """A channel that says "later" gets the message then, not sooner and not never."""
+
+    async def story() -> None:
+        channel = Scripted(LATER, LATER)
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(600)
+        bench.stop()
+        times = [at for at, *_ in channel.said]
+        assert len(times) == 3
+        assert all(b - a >= 30 for a, b in itertools.pairwise(times))
+
+    play(story)
+
+
+@pytest.mark.parametrize(("deduplicates", "marked"), [(False, True), (True, False)])
+def test_a_lost_answer_is_repeated_and_marked_where_it_matters(
+    deduplicates: bool,  # noqa: FBT001 - a table
+    marked: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Only a receiver that cannot merge by key is told that it may see a message twice."""
+
+    async def story() -> None:
+        channel = Scripted(LOST, deduplicates=deduplicates)
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(600)
+        bench.stop()
+        assert [(reason, repeated) for _, _, reason, repeated in channel.said] == [
+            (FIRST, False),
+            (FIRST, marked),
+        ]
+
+    play(story)
+
+
+def test_a_hung_channel_delays_no_other() -> None:
+    """While one channel hangs for ever, the others hear at once."""
+
+    async def story() -> None:
+        hung, quick = Scripted(takes_s=1e9), Scripted(takes_s=0.1)
+        bench = Bench(hung=hung, quick=quick)
+        bench.start()
+        bench.outbox.notice([incident(n, ("hung", "quick")) for n in range(5)])
+        await asyncio.sleep(1.0)
+        bench.stop()
+        assert len(quick.said) == 5
+
+    play(story)
+
+
+def test_a_failed_resolve_stays_owed() -> None:
+    """A resolve that the channel refuses for an hour is delivered in the end."""
+
+    async def story() -> None:
+        channel = Scripted(OK, *[LATER] * 50)
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(10)
+        bench.outbox.notice([incident(resolved_at=START + 10)])
+        await asyncio.sleep(6 * 3600)
+        bench.stop()
+        assert channel.reasons == [FIRST, *[RESOLVED] * 51]
+
+    play(story)
+
+
+def test_a_permanent_refusal_goes_to_the_fallback_and_is_taken_back_there_too() -> None:
+    """Who was told instead is also told that it is over."""
+
+    async def story() -> None:
+        broken, spare = Scripted(*[REFUSED] * 100), Scripted()
+        bench = Bench(fallback="spare", broken=broken, spare=spare)
+        bench.start()
+        bench.outbox.notice([incident(channels=("broken",))])
+        await asyncio.sleep(60)
+        assert spare.reasons == [FIRST]
+        assert {row.parked for row in bench.outbox.rows() if row.channel == "broken"} == {
+            "invalid_token"
+        }
+        bench.outbox.notice([incident(channels=("broken",), resolved_at=START + 60)])
+        await asyncio.sleep(60)
+        bench.stop()
+        assert spare.reasons == [FIRST, RESOLVED]
+
+    play(story)
+
+
+def test_a_long_incident_is_repeated_but_not_to_who_escalates() -> None:
+    """Reminders go out each repeat interval, except to a receiver with its own escalation."""
+
+    async def story() -> None:
+        chat, pager = Scripted(), Scripted(repeats=False)
+        bench = Bench(chat=chat, pager=pager)
+        bench.start()
+        bench.outbox.notice([incident(channels=("chat", "pager"))])
+        await asyncio.sleep(3600 * 3.5)
+        bench.stop()
+        assert chat.reasons == [FIRST, REPEAT, REPEAT, REPEAT]
+        assert pager.reasons == [FIRST]
+
+    play(story)
+
+
+def test_the_intent_is_committed_before_the_send_and_the_receipt_after() -> None:
+    """What is on disk at each moment tells a restarted process what may have happened."""
+
+    async def story() -> None:
+        bench = Bench(a=Scripted(takes_s=5.0))
+        bench.start()
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(3)
+        [row] = bench.store.batches[-1].owed
+        assert (row.intent, row.told) == (FIRST, Told.NOTHING)
+        await asyncio.sleep(3)
+        bench.stop()
+        [row] = bench.store.batches[-1].owed
+        assert (row.intent, row.told) == (None, Told.OPEN)
+        assert [attempt.result for attempt in bench.store.batches[-1].attempts] == [OK.result]
+
+    play(story)
+
+
+def test_an_intent_found_after_a_restart_is_sent_again_and_marked() -> None:
+    """A process that died in the middle of a send cannot know whether it arrived."""
+
+    async def story() -> None:
+        channel = Scripted()
+        bench = Bench(a=channel)
+        bench.outbox.restore([incident()], [Owed(incident="i1", channel="a", intent=FIRST)])
+        bench.start()
+        await asyncio.sleep(10)
+        bench.stop()
+        assert [(reason, repeated) for _, _, reason, repeated in channel.said] == [(FIRST, True)]
+
+    play(story)
+
+
+def test_what_ended_while_we_were_down_is_taken_back_on_start() -> None:
+    """Told open, resolved meanwhile: the resolve goes out after the restart."""
+
+    async def story() -> None:
+        channel = Scripted()
+        bench = Bench(a=channel)
+        bench.outbox.restore(
+            [incident(resolved_at=START + 5)],
+            [Owed(incident="i1", channel="a", told=Told.OPEN, told_at=START)],
+        )
+        bench.start()
+        await asyncio.sleep(10)
+        bench.stop()
+        assert channel.reasons == [RESOLVED]
+
+    play(story)
+
+
+def test_a_full_disk_does_not_keep_a_page_from_going_out() -> None:
+    """Delivery fails open: it cannot be noted down, it is sent all the same, and noted later."""
+
+    async def story() -> None:
+        channel = Scripted()
+        bench = Bench(a=channel)
+        bench.start()
+        bench.store.full = True
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(10)
+        bench.store.full = False
+        bench.outbox.notice([incident(resolved_at=START + 10)])
+        await asyncio.sleep(10)
+        bench.stop()
+        assert channel.reasons == [FIRST, RESOLVED]
+        written = [attempt.reason for batch in bench.store.batches for attempt in batch.attempts]
+        assert written == [FIRST, RESOLVED]
+
+    play(story)
+
+
+def test_critical_incidents_are_told_first() -> None:
+    """Of many owed messages the most urgent and then the oldest goes first."""
+
+    async def story() -> None:
+        channel = Scripted()
+        bench = Bench(a=channel)
+        bench.outbox.notice(
+            [
+                incident(1, severity=Severity.INFO),
+                incident(3),
+                incident(2),
+            ]
+        )
+        bench.start()
+        await asyncio.sleep(30)
+        bench.stop()
+        assert [name for _, name, _, _ in channel.said] == ["i2", "i3", "i1"]
+
+    play(story)
+
+
+def test_a_channel_that_a_reload_brings_back_gets_what_it_is_owed() -> None:
+    """Parked messages are tried again at once with the new configuration."""
+
+    async def story() -> None:
+        broken, mended = Scripted(*[REFUSED] * 9), Scripted()
+        bench = Bench(a=broken)
+        bench.start()
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(60)
+        bench.outbox.reconfigure(OutboxSettings(notifiers={"a": mended}))
+        await asyncio.sleep(5)
+        bench.stop()
+        assert mended.reasons == [FIRST]
+
+    play(story)

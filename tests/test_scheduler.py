@@ -1,0 +1,132 @@
+"""The open-loop schedule, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.metrics import Telemetry
+from monitor.model import Outcome, Sample, Target
+from monitor.scenario.loop import VirtualClock
+from monitor.scheduler import Job, Scheduler, next_start, phase_s
+from tests.support.virtual import run
+
+START = 1_000_000.0
+
+
+def target(name: str = "t", interval_s: float = 10.0) -> Target:
+    return Target(
+        id=name, deployment="d", environment="e", probe="p", region="r",
+        interval_s=interval_s, timeout_s=5.0,
+    )  # fmt: skip
+
+
+class Slow:
+    """A probe that takes its time."""
+
+    def __init__(self, target: Target, takes_s: float, error: Exception | None = None) -> None:
+        self._target, self._takes_s, self._error = target, takes_s, error
+
+    async def __call__(self, at: float, deadline_s: float) -> Sample:
+        await asyncio.sleep(self._takes_s)
+        if self._error is not None:
+            raise self._error
+        return Sample(target=self._target.id, at=at, outcome=Outcome.GOOD, latency_s=self._takes_s)
+
+
+def collect(jobs: list[Job], lasts_s: float) -> tuple[list[Sample], Telemetry]:
+    """Run a scheduler for so long and return what it delivered."""
+    samples: list[Sample] = []
+    telemetry = Telemetry()
+
+    async def story() -> None:
+        clock = VirtualClock(asyncio.get_running_loop(), START)
+        scheduler = Scheduler(clock, samples.append, telemetry)
+        scheduler.replace_jobs(jobs)
+        task = asyncio.create_task(scheduler.run())
+        await asyncio.sleep(lasts_s)
+        task.cancel()
+        await scheduler.drain(100.0)
+
+    run(story())
+    return samples, telemetry
+
+
+def test_starts_do_not_wait_for_answers() -> None:
+    """A target that answers more slowly than its interval is probed at every tick all the same."""
+    slow = target(interval_s=2.0)
+    samples, _ = collect([Job(slow, Slow(slow, 4.9))], 60.0)
+    starts = [sample.at for sample in samples]
+    assert len(starts) == 30
+    assert {round(b - a, 6) for a, b in itertools.pairwise(starts)} == {2.0}
+
+
+def test_a_probe_that_raises_is_our_own_failure() -> None:
+    """An exception becomes an UNKNOWN sample; the schedule goes on."""
+    broken = target()
+    samples, _ = collect([Job(broken, Slow(broken, 0.1, ValueError("bug")))], 30.0)
+    assert len(samples) == 3
+    assert {(s.outcome, s.reason) for s in samples} == {(Outcome.UNKNOWN, "prober_error")}
+
+
+def test_a_probe_that_never_ends_is_cut_off() -> None:
+    """A probe that ignores its deadline is ended from outside and is no statement on the target."""
+    stuck = target()
+    samples, _ = collect([Job(stuck, Slow(stuck, 1e9))], 25.0)
+    assert samples
+    assert {(s.outcome, s.reason) for s in samples} == {(Outcome.UNKNOWN, "prober_error")}
+
+
+def test_targets_that_stay_keep_their_rhythm_over_a_reload() -> None:
+    """Replacing the jobs neither repeats nor skips a tick of a target that stays."""
+    samples: list[Sample] = []
+    kept, added = target("kept"), target("added")
+
+    async def story() -> None:
+        clock = VirtualClock(asyncio.get_running_loop(), START)
+        scheduler = Scheduler(clock, samples.append, Telemetry())
+        scheduler.replace_jobs([Job(kept, Slow(kept, 0.0))])
+        task = asyncio.create_task(scheduler.run())
+        for _ in range(20):
+            await asyncio.sleep(3.0)
+            scheduler.replace_jobs([Job(kept, Slow(kept, 0.0)), Job(added, Slow(added, 0.0))])
+        task.cancel()
+
+    run(story())
+    starts = [sample.at for sample in samples if sample.target == "kept"]
+    assert len(starts) == 6
+    assert {round(b - a, 6) for a, b in itertools.pairwise(starts)} == {10.0}
+
+
+@given(
+    st.text(min_size=1), st.floats(1.0, 3600.0), st.floats(0, 4e9, allow_nan=False)
+)  # fmt: skip
+def test_every_start_is_on_the_grid_and_in_the_future(
+    name: str, interval_s: float, after: float
+) -> None:
+    """The next start is later than now, by at most one interval, at the target's own phase."""
+    each = target(name, interval_s)
+    start = next_start(each, after)
+    assert after < start <= after + interval_s * (1 + 1e-6) + 1e-6
+    offset = (start - phase_s(each)) / interval_s
+    assert abs(offset - round(offset)) < 1e-4
+
+
+def test_phases_spread_evenly() -> None:
+    """A thousand targets do not start in bunches: each tenth of the interval gets its share."""
+    tenths = [int(phase_s(target(f"t{i}")) // 1.0) for i in range(1000)]
+    assert all(60 <= tenths.count(tenth) <= 140 for tenth in range(10))
+
+
+def test_more_probes_than_the_cap_are_counted_not_queued() -> None:
+    """Beyond the cap on probes in flight a tick is skipped, counted and UNKNOWN."""
+    jobs = [Job(each, Slow(each, 4.9)) for each in (target(f"t{i}") for i in range(6000))]
+    samples, telemetry = collect(jobs, 12.0)
+    skipped = [sample for sample in samples if sample.reason == "overload"]
+    assert skipped
+    assert {sample.outcome for sample in skipped} == {Outcome.UNKNOWN}
+    counted = {row: n for series, row, n in telemetry.numbers() if row == ("overload",)}
+    assert counted == {("overload",): len(skipped)}
