@@ -22,6 +22,10 @@ class Budget:
     allowed_s: float
     remaining: float
     """Share of the budget that is left; negative when it is overspent."""
+    known_s: float
+    """How much of the period was measured, a target's average: what the shares rest on."""
+    down_s: float
+    """How much of the known time was down."""
 
 
 def burn_rate(error: Fraction, objective: Objective) -> Fraction:
@@ -34,13 +38,15 @@ def remaining_share(error: Fraction, objective: Objective) -> Fraction:
     return 1 - burn_rate(error, objective)
 
 
-def budget_of(error: Fraction, objective: Objective) -> Budget:
-    """Return the budget after this share of errors over the period."""
+def budget_of(error: Fraction, objective: Objective, known_s: Fraction) -> Budget:
+    """Return the budget after this share of errors in the known seconds of the period."""
     return Budget(
         objective=objective,
         spent_s=float(error * objective.period_s),
         allowed_s=float(objective.allowed_s),
         remaining=float(remaining_share(error, objective)),
+        known_s=float(known_s),
+        down_s=float(error * known_s),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from types import MappingProxyType
 
 from monitor.model import (
@@ -170,8 +171,11 @@ class Engine:
         objective = self.specs[deployment].objective
         if objective is None:
             return None
-        uptime = self.window(deployment, objective.period_s, now).uptime
-        return None if uptime is None else budget_of(1 - uptime, objective)
+        stats = self.window(deployment, objective.period_s, now)
+        if stats.uptime is None:
+            return None
+        known_s = Fraction(stats.up_ms + stats.down_ms, 1000 * len(self._slis[deployment]))
+        return budget_of(1 - stats.uptime, objective, known_s)
 
     def verdicts(self, deployment: str, now: float) -> tuple[Verdict, ...]:
         """Return one verdict per clause of the deployment's SLA."""

@@ -166,8 +166,16 @@ def _budget(budget: Budget) -> Markup:
         preserveAspectRatio="none",
         aria_hidden="true",
     )
-    spent = f"{duration_text(budget.spent_s)} of {duration_text(budget.allowed_s)} spent"
-    extra = tag("dd", bar, tag("span", spent, class_="limit"), class_="judgement")
+    # On the first days a share of little known time says little, so the time itself stands there.
+    down = f"down {duration_text(budget.down_s)} of {duration_text(budget.known_s)} known"
+    allowed = f"{duration_text(budget.allowed_s)} allowed"
+    extra = tag(
+        "dd",
+        bar,
+        tag("span", down, class_="limit"),
+        tag("span", allowed, class_="limit"),
+        class_="judgement",
+    )
     return _tile("budget left", figure(budget.remaining * 100, Unit.PERCENT), kind, extra)
 
 

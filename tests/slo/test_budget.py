@@ -43,7 +43,7 @@ def test_budget_of_28_days_at_99_95_percent(
     availability: str, spent_min: float, left_min: float
 ) -> None:
     """Vector A4 in minutes: 20.16 are allowed."""
-    budget = budget_of(1 - Fraction(availability), objective("0.9995", 28 * DAY))
+    budget = budget_of(1 - Fraction(availability), objective("0.9995", 28 * DAY), Fraction(28 * DAY))
     assert budget.allowed_s / 60 == pytest.approx(20.16)
     assert budget.spent_s / 60 == pytest.approx(spent_min)
     assert budget.remaining * budget.allowed_s / 60 == pytest.approx(left_min)
@@ -51,7 +51,7 @@ def test_budget_of_28_days_at_99_95_percent(
 
 def test_half_an_hour_window_of_errors_spends_five_budgets() -> None:
     """Vector A3: 12 h at 50 % errors and 90 %: 72 min allowed, 360 spent, -288 left."""
-    budget = budget_of(Fraction(1, 2), objective("0.9", 12 * HOUR))
+    budget = budget_of(Fraction(1, 2), objective("0.9", 12 * HOUR), Fraction(12 * HOUR))
     assert (budget.allowed_s / 60, budget.spent_s / 60) == (72, 360)
     assert budget.remaining * budget.allowed_s / 60 == -288
 
