@@ -26,4 +26,5 @@ EXPOSE 9911
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s CMD ["monitor", "healthcheck"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["monitor"]
-CMD ["run", "--config", "/etc/slo-monitor/monitor.yml"]
+# Loopback would be this container only; who may reach the port is the network's business.
+CMD ["run", "--config", "/etc/slo-monitor/monitor.yml", "--data", "/data", "--listen", "0.0.0.0:9911"]

@@ -76,6 +76,24 @@ def ask(url: str, path: str, params: Mapping[str, str] | None = None) -> tuple[i
         return answer.status_code, answer.text.strip()
 
 
+def ask_document(
+    url: str, path: str, params: Mapping[str, str] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """GET a JSON object of the daemon; return (status, object).
+
+    Raises:
+        DaemonError: there was no answer, it failed, or it came from something else.
+    """
+    status, answer = ask(url, path, params)
+    if not isinstance(answer, dict):
+        msg = f"{url} does not answer like slo-monitor (status {status}; see --url)"
+        raise DaemonError(msg)
+    if status >= httpx2.codes.INTERNAL_SERVER_ERROR:
+        msg = f"{url}{path} failed with status {status}: {answer.get('error', answer)}"
+        raise DaemonError(msg)
+    return status, answer
+
+
 def show_json(document: object) -> None:
     """Print a document for machines."""
     print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -25,12 +25,16 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
         }
-        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=repr)
+        try:
+            extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+            whole = {**extra, **line, "message": record.getMessage()}
+            if record.exc_info:
+                whole["exception"] = self.formatException(record.exc_info)
+            return json.dumps(whole, default=repr)
+        except Exception as error:  # noqa: BLE001 - a line that cannot be written ends no logging
+            words = f"not writable ({type(error).__name__}): {record.msg!s}"
+            return json.dumps({**line, "message": words})
 
 
 class _BoundedHandler(logging.handlers.QueueHandler):

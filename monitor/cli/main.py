@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 
 from monitor.cli import check, healthcheck, notify, probe, query, run, schema, status, test, version
 from monitor.cli.base import Command, DaemonError, Exit, complain
+from monitor.cli.sentry import SentryError
 from monitor.config.errors import ConfigErrors
 from monitor.store.base import StoreError
 
@@ -36,15 +39,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         sub.set_defaults(run=command.run)
     arguments = parser.parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
     except ConfigErrors as errors:
         complain(str(errors))
         return Exit.USAGE
-    except StoreError as error:
+    except (StoreError, SentryError) as error:
         complain(f"monitor: {error}")
         return Exit.USAGE
     except DaemonError as error:
         complain(f"monitor: {error}")
         return Exit.UNKNOWN
+    except BrokenPipeError:
+        # Whoever read us (`| head`) has enough; the interpreter's own last flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.NO
     except KeyboardInterrupt:
         return 130
+    return code

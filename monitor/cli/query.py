@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from monitor.cli.base import Command, Exit, ask, complain, declare_daemon, declare_output, show_json
+from monitor.cli.base import (
+    Command,
+    Exit,
+    ask_document,
+    complain,
+    declare_daemon,
+    declare_output,
+    show_json,
+)
 
 HTTP_OK = 200
 
@@ -22,9 +30,9 @@ def _run(arguments: argparse.Namespace) -> int:
     for key in ("deployment", "environment"):
         if getattr(arguments, key) is not None:
             params[key] = getattr(arguments, key)
-    status, answer = ask(arguments.url, "/metrics", params)
+    status, answer = ask_document(arguments.url, "/metrics", params)
     if status != HTTP_OK:
-        complain(answer.get("error", str(answer)) if isinstance(answer, dict) else str(answer))
+        complain(f"monitor query: {answer.get('error', answer)}")
         return Exit.USAGE
     if arguments.output == "json":
         show_json(answer)

@@ -8,8 +8,11 @@ import functools
 import logging
 import os
 import signal
-import sys
+import threading
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import uvloop
 
@@ -17,40 +20,85 @@ from monitor import __version__
 from monitor.app.daemon import App
 from monitor.app.serve import serve_web
 from monitor.app.surroundings import real_surroundings
-from monitor.cli.base import Command, Exit, declare_config
+from monitor.cli.base import Command, Exit, complain, declare_config
 from monitor.cli.logs import LogPipe
-from monitor.cli.sentry import start_sentry
+from monitor.cli.sentry import flush_sentry, start_sentry
 from monitor.config.load import load_plan_from_environment
 from monitor.config.plan import Plan
+from monitor.config.values import parse_listen
 from monitor.metrics import Telemetry
 
 log = logging.getLogger(__name__)
 
 STDERR = 2
+OVERTIME_S = 2.0
+"""This long after the grace the process ends, whatever hangs."""
 
 
 def _declare(parser: argparse.ArgumentParser) -> None:
     declare_config(parser)
+    parser.add_argument(
+        "--listen", type=_listen, metavar="HOST:PORT", help="instead of the configuration's"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="where state is kept, instead of storage.path"
+    )
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
     )
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    load = functools.partial(load_plan_from_environment, Path(arguments.config))
+    load = functools.partial(_load, arguments)
     plan = load()
     telemetry = Telemetry()
     pipe = LogPipe(STDERR, arguments.log_level, telemetry.count_log_dropped)
     pipe.start()
     for warning in plan.warnings:
         log.warning("%s", warning)
-    if plan.sentry_dsn is not None:
-        start_sentry(plan.sentry_dsn)
     try:
+        if plan.sentry_dsn is not None:
+            start_sentry(plan.sentry_dsn)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(plan, load, telemetry))
+            _leave(runner.run(_serve(plan, load, telemetry)), pipe)
     finally:
         pipe.flush()
+
+
+def _leave(code: int, pipe: LogPipe) -> NoReturn:
+    """End the process at once.
+
+    All is drained. What hangs in a thread even now (a console that nobody reads, a name server)
+    would hold an ordinary exit, which joins every thread.
+    """
+    flush_sentry()
+    pipe.flush()
+    os._exit(code)
+
+
+def _leave_in_time(grace_s: float) -> None:
+    """Promise an end to whoever sent SIGTERM, even when the drain itself hangs (a dead disk)."""
+    timer = threading.Timer(grace_s + OVERTIME_S, os._exit, (int(Exit.NO),))
+    timer.daemon = True
+    timer.start()
+
+
+def _listen(text: str) -> tuple[str, int]:
+    try:
+        return parse_listen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _load(arguments: argparse.Namespace) -> Plan:
+    """Read the configuration; what the command line says about the surroundings comes first."""
+    plan = load_plan_from_environment(Path(arguments.config))
+    if arguments.listen is not None:
+        host, port = arguments.listen
+        plan = replace(plan, server=replace(plan.server, host=host, port=port))
+    if arguments.data is not None:
+        plan = replace(plan, storage=replace(plan.storage, path=arguments.data))
+    return plan
 
 
 async def _serve(plan: Plan, load: functools.partial[Plan], telemetry: Telemetry) -> int:
@@ -59,8 +107,15 @@ async def _serve(plan: Plan, load: functools.partial[Plan], telemetry: Telemetry
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with real_surroundings(plan, load) as around:
-        app = App(plan, around, telemetry)
+    async with AsyncExitStack() as stack:
+        app = App(plan, await stack.enter_async_context(real_surroundings(plan, load)), telemetry)
+        # Listening first: an address in use is found before anything is probed or anybody told.
+        try:
+            address = await stack.enter_async_context(serve_web(app, plan.server))
+        except OSError as error:
+            where = f"{plan.server.host}:{plan.server.port}"
+            complain(f"monitor: cannot listen on {where}: {error.strerror}")
+            return Exit.USAGE
         reloads: set[asyncio.Task[str | None]] = set()
 
         def reload() -> None:
@@ -70,25 +125,19 @@ async def _serve(plan: Plan, load: functools.partial[Plan], telemetry: Telemetry
 
         loop.add_signal_handler(signal.SIGHUP, reload)
         await app.start()
-        try:
-            async with serve_web(app, plan.server) as address:
-                log.info(
-                    "running",
-                    extra={
-                        "version": __version__,
-                        "listen": address,
-                        "deployments": len(plan.deployments),
-                        "pid": os.getpid(),
-                    },
-                )
-                await stop.wait()
-                log.info("stopping")
-        except OSError as error:
-            where = f"{plan.server.host}:{plan.server.port}"
-            print(f"monitor: cannot listen on {where}: {error.strerror}", file=sys.stderr)
-            return Exit.USAGE
-        finally:
-            await app.stop()
+        log.info(
+            "running",
+            extra={
+                "version": __version__,
+                "listen": address,
+                "deployments": len(plan.deployments),
+                "pid": os.getpid(),
+            },
+        )
+        await stop.wait()
+        log.info("stopping")
+        _leave_in_time(app.plan.shutdown_grace_s)
+        await app.stop()
     return Exit.OK
 
 

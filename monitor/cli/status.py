@@ -9,7 +9,7 @@ from monitor.cli.base import (
     Command,
     DaemonError,
     Exit,
-    ask,
+    ask_document,
     declare_daemon,
     declare_output,
     show_json,
@@ -45,8 +45,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _get(url: str, what: str) -> list[dict[str, Any]]:
-    status, answer = ask(url, f"/api/v1/{what}")
-    if status != HTTP_OK:
+    status, answer = ask_document(url, f"/api/v1/{what}")
+    if status != HTTP_OK or what not in answer:
         msg = f"{url}/api/v1/{what} answered {status}: {answer}"
         raise DaemonError(msg)
     return list(answer[what])

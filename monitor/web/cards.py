@@ -167,15 +167,11 @@ def _budget(budget: Budget) -> Markup:
         aria_hidden="true",
     )
     # On the first days a share of little known time says little, so the time itself stands there.
-    down = f"down {duration_text(budget.down_s)} of {duration_text(budget.known_s)} known"
-    allowed = f"{duration_text(budget.allowed_s)} allowed"
-    extra = tag(
-        "dd",
-        bar,
-        tag("span", down, class_="limit"),
-        tag("span", allowed, class_="limit"),
-        class_="judgement",
+    words = (
+        f"down {duration_text(budget.down_s)} of {duration_text(budget.known_s)} known; "
+        f"{duration_text(budget.allowed_s)} allowed"
     )
+    extra = tag("dd", bar, tag("span", words, class_="limit"), class_="judgement")
     return _tile("budget left", figure(budget.remaining * 100, Unit.PERCENT), kind, extra)
 
 
