@@ -17,7 +17,7 @@ run: $(BIN)/.installed
 	@$(BIN)/python examples/demo.py
 
 test: $(BIN)/.installed
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 3 --dist load --maxschedchunk 2
 
 check: $(BIN)/.installed
 	@$(BIN)/ruff format --check --quiet .

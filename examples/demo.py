@@ -104,8 +104,8 @@ def guide() -> str:
 
     curl -X POST http://{HOST}:{SHOP_PORT}/demo/break
 
-  Within seconds a page arrives here, the hook rolls the release back, and half a minute later
-  "resolved" arrives. Others to try: /demo/slow /demo/down /demo/fix. Ctrl-C ends the demo.
+  Within seconds a page arrives here, then the hook rolls the release back, and about a minute
+  later "resolved" arrives. Others to try: /demo/slow /demo/down /demo/fix. Ctrl-C ends the demo.
 """
 
 

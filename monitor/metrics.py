@@ -275,7 +275,7 @@ class Telemetry:
         self._add(PROBE_SAMPLES, (*where, sample.outcome))
         if sample.outcome is Outcome.GOOD:
             self._set(PROBE_LAST_SUCCESS, where, sample.at)
-        if sample.latency_s is not None:
+        if sample.latency_s is not None and not sample.tainted_s:
             row = (target.deployment, target.environment, target.region)
             self._histogram(PROBE_DURATION, row).observe(sample.latency_s)
 

@@ -26,6 +26,10 @@ class Clock(Protocol):
         """Seconds from an arbitrary origin, for durations."""
         ...
 
+    def wall(self, at: float) -> float:
+        """What other people's clocks say at a moment of `now()`'s timeline, UTC seconds."""
+        ...
+
 
 # --- what is measured -----------------------------------------------------------------------
 
@@ -88,10 +92,21 @@ class Sample:
     status: int | None = None
     phases: tuple[tuple[str, float], ...] = ()
     """(phase, seconds): resolve, connect, tls, send, wait, transfer."""
+    hops: tuple[tuple[tuple[str, float], ...], ...] = ()
+    """The phases of each request on the way, when redirects were followed."""
+    tainted_s: float = 0.0
+    """Seconds of our own stall that `latency_s` may contain: such a latency is not counted."""
     lateness_s: float = 0.0
+    """How long after its time the probe started; 0 when that is less than a millisecond."""
     revision: str | None = None
     """Version that the target reported, when the probe reads it."""
     certificate_expires_at: float | None = None
+    health: str | None = None
+    """What the target says of itself: healthy, degraded or unhealthy; None when it does not."""
+    checks: tuple[tuple[str, bool], ...] = ()
+    """Named checks that the target reports of itself, and whether each is healthy."""
+    values: tuple[tuple[str, float], ...] = ()
+    """Named figures besides latency (a score, days left), in the unit that the name says."""
 
 
 # --- releases ---------------------------------------------------------------------------------

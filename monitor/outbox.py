@@ -35,6 +35,10 @@ SEND_DEADLINE_S = 20.0
 SLACK_S = 2.0
 """A notifier keeps its own deadline; this much later it is cut off from outside."""
 SETTLED_KEPT = 10_000
+REMOVED_KEPT_S = 7 * 86400.0
+"""A channel that was removed while owed a resolve may come back within this time."""
+RESAVE_S = 5.0
+"""Between two attempts to save what the store refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,10 @@ class Outbox:
         self._wake: dict[str, asyncio.Event] = {}
         self._sending: set[str] = set()
         self._unsaved: list[Attempt] = []
+        self._unsaved_rows: dict[tuple[str, str], Owed] = {}
+        """What the store refused, by channel and incident; it is offered again and again."""
+        self._quiet_until: dict[str, float] = {}
+        """Channel -> when its provider wants to hear the next message, whichever it is."""
         self._settled: dict[str, None] = {}
         """Closed incidents that need no more words, oldest first: a late note revives none."""
 
@@ -96,6 +104,7 @@ class Outbox:
             for row in list(rows.values()):
                 if row.parked:
                     self._keep(replace(row, parked="", next_at=0.0))
+        self._quiet_until.clear()
         self.notice(())
         for wake in self._wake.values():
             wake.set()
@@ -109,6 +118,8 @@ class Outbox:
         for incident in incidents:
             if incident.id in self._settled:
                 continue
+            if incident.id not in self._incidents:
+                self._hurry_predecessors(incident)
             self._incidents[incident.id] = incident
             for channel in incident.channels:
                 if incident.id not in self._rows.get(channel, {}):
@@ -117,6 +128,7 @@ class Outbox:
             for channel, rows in self._rows.items():
                 if incident.id in rows:
                     self._event(channel).set()
+        self._reroute_removed()
         self._forget_settled()
 
     def rows(self) -> tuple[Owed, ...]:
@@ -128,11 +140,13 @@ class Outbox:
         now = self._clock.now()
         result = {}
         for channel in self.channels():
-            ages = [
-                now - (job.incident.resolved_at or job.incident.opened_at)
-                for job, due in self._jobs(channel)
-                if due <= now or job.row.attempts
+            late = [
+                job.incident for job, due in self._owed(channel) if due <= now or job.row.attempts
             ]
+            if channel not in self._settings.notifiers:
+                rows = self._rows[channel].values()
+                late = [self._incidents[row.incident] for row in rows if self._is_owed(row)]
+            ages = [now - (each.resolved_at or each.opened_at) for each in late]
             result[channel] = (len(ages), max(ages, default=0.0))
         return result
 
@@ -147,9 +161,12 @@ class Outbox:
             if ready:
                 await self._attempt(min(ready, key=lambda job: urgency(job.incident)))
                 continue
-            wait = min((due for _, due in jobs), default=None)
+            due = [due for _, due in jobs]
+            if self._unsaved_rows:
+                await self._commit()
+                due += [now + RESAVE_S] if self._unsaved_rows else []
             try:
-                async with asyncio.timeout(None if wait is None else max(0.0, wait - now)):
+                async with asyncio.timeout(max(0.0, min(due) - now) if due else None):
                     await wake.wait()
             except TimeoutError:
                 continue
@@ -168,20 +185,45 @@ class Outbox:
         return True
 
     def _jobs(self, channel: str) -> list[tuple[_Job, float]]:
+        """Return what may be sent next through `channel`, with the earliest time for each.
+
+        The dedup key is the same for every episode of a rule on a deployment, so episodes of one
+        key go out strictly in their order: a late resolve would close the next one's page.
+        """
+        heads: dict[str, tuple[_Job, float]] = {}
+        for job, due in sorted(self._owed(channel), key=lambda each: each[0].incident.opened_at):
+            head = heads.get(job.incident.key)
+            # What was refused for good waits behind the next episode's page, not before it.
+            if head is None or head[0].row.parked:
+                heads[job.incident.key] = job, max(due, self._quiet_until.get(channel, 0.0))
+        return list(heads.values())
+
+    def _owed(self, channel: str) -> list[tuple[_Job, float]]:
+        """Return everything owed through `channel` with its own time; nothing if it is removed."""
         notifier = self._settings.notifiers.get(channel)
         if notifier is None:
-            # Removed by a reload while something is owed: kept, visible, and tried after the next.
             return []
         jobs = []
+        open_there: dict[str, float] = {}
         for row in self._rows.get(channel, {}).values():
             incident = self._incidents.get(row.incident)
             if incident is None:
                 continue
+            if row.told is Told.OPEN or row.uncertain is not None:
+                latest = max(incident.opened_at, open_there.get(incident.key, 0.0))
+                open_there[incident.key] = latest
             owed = owed_reason(
                 incident, row, repeats=notifier.repeats, repeat_s=self._settings.repeat_s
             )
             if owed is not None:
                 jobs.append((_Job(incident, row, owed[0]), owed[1]))
+        if notifier.deduplicates:
+            # One key, one incident over there: the end of an earlier episode would end this one.
+            jobs = [
+                (job, due)
+                for job, due in jobs
+                if open_there.get(job.incident.key, 0.0) <= job.incident.opened_at
+            ]
         return jobs
 
     async def _attempt(self, job: _Job) -> None:
@@ -196,8 +238,9 @@ class Outbox:
             message = Message(
                 reason=job.reason,
                 incident=job.incident,
-                at=now,
-                may_be_repeated=row.uncertain is not None and not notifier.deduplicates,
+                # Receivers compare a signature's time with their own clock.
+                at=self._clock.wall(now),
+                may_be_repeated=row.uncertain is job.reason and not notifier.deduplicates,
                 page_url=self._settings.page_url,
             )
             started = self._clock.monotonic()
@@ -212,6 +255,8 @@ class Outbox:
                 detail=delivery.detail,
                 may_be_repeated=message.may_be_repeated,
             )
+            if delivery.retry_after_s is not None:
+                self._quiet_until[row.channel] = self._clock.now() + delivery.retry_after_s
             row = settle(row, job.reason, delivery, self._clock.now(), self._rng.random())
             self._keep(row)
             self._account(job, attempt, delivery)
@@ -246,26 +291,51 @@ class Outbox:
                 "detail": attempt.detail,
             },
         )
+        if delivery.result is DeliveryResult.PERMANENT:
+            self._tell_instead(attempt.incident, attempt.channel)
+
+    def _tell_instead(self, incident: str, channel: str) -> None:
+        """Owe the fallback what `channel` will not take."""
         fallback = self._settings.fallback
-        if (
-            delivery.result is DeliveryResult.PERMANENT
-            and fallback is not None
-            and fallback != attempt.channel
-            and attempt.incident not in self._rows.get(fallback, {})
-        ):
-            self._keep(Owed(incident=attempt.incident, channel=fallback))
+        if fallback not in {None, channel} and incident not in self._rows.get(fallback, {}):
+            self._keep(Owed(incident=incident, channel=fallback))
             self._event(fallback).set()
 
-    async def _commit(self, row: Owed, attempt: Attempt | None = None) -> None:
+    def _hurry_predecessors(self, incident: Incident) -> None:
+        """An episode of the same key that is still owed its end is tried again at once."""
+        for rows in self._rows.values():
+            for row in list(rows.values()):
+                before = self._incidents.get(row.incident)
+                if before is not None and before.key == incident.key and row.intent is None:
+                    self._keep(replace(row, next_at=0.0))
+
+    def _reroute_removed(self) -> None:
+        """What a channel is owed that a reload removed goes to the fallback, and says so."""
+        for channel in [each for each in self._rows if each not in self._settings.notifiers]:
+            for row in list(self._rows[channel].values()):
+                if not row.parked and self._is_owed(row):
+                    self._keep(replace(row, parked="this channel is not configured any more"))
+                    self._tell_instead(row.incident, channel)
+
+    async def _commit(self, row: Owed | None = None, attempt: Attempt | None = None) -> None:
         if attempt is not None:
             self._unsaved.append(attempt)
         attempts, self._unsaved = self._unsaved, []
+        rows, self._unsaved_rows = self._unsaved_rows, {}
+        told_before = bool(rows)
+        if row is not None:
+            rows[row.channel, row.incident] = row
         try:
-            await self._store.commit(Batch(owed=(row,), attempts=attempts))
+            await self._store.commit(Batch(owed=tuple(rows.values()), attempts=attempts))
         except StoreError as error:
             self._unsaved = [*attempts, *self._unsaved][-1000:]
+            for key, refused in rows.items():
+                # Another worker may have saved a later one meanwhile.
+                if self._rows.get(refused.channel, {}).get(refused.incident, refused) is refused:
+                    self._unsaved_rows.setdefault(key, refused)
             self._telemetry.count_store_error()
-            log.error("delivery state not saved: %s", error)  # noqa: TRY400 - the text says it all
+            if not told_before:
+                log.error("delivery state not saved: %s", error)  # noqa: TRY400 - it says it all
 
     def _keep(self, row: Owed) -> None:
         self._rows.setdefault(row.channel, {})[row.incident] = row
@@ -277,9 +347,9 @@ class Outbox:
         """Drop closed incidents that nobody is owed a word about; the store remembers them."""
         busy = {
             row.incident
-            for channel, rows in self._rows.items()
+            for rows in self._rows.values()
             for row in rows.values()
-            if row.intent is not None or self._is_owed(channel, row)
+            if row.intent is not None or self._is_owed(row)
         }
         for incident in [i for i in self._incidents.values() if not i.is_open]:
             if incident.id not in busy:
@@ -290,13 +360,22 @@ class Outbox:
         while len(self._settled) > SETTLED_KEPT:
             del self._settled[next(iter(self._settled))]
 
-    def _is_owed(self, channel: str, row: Owed) -> bool:
+    def _is_owed(self, row: Owed) -> bool:
         incident = self._incidents.get(row.incident)
-        notifier = self._settings.notifiers.get(channel)
+        notifier = self._settings.notifiers.get(row.channel)
         if incident is None:
             return False
         if notifier is None:
-            return row.told is Told.OPEN
+            # Whoever was, may have been or should be told something; not for ever, though.
+            ended_at = incident.resolved_at
+            known = row.told is not Told.NOTHING or row.uncertain is not None
+            if ended_at is None:
+                return True
+            return (
+                known
+                and row.told is not Told.RESOLVED
+                and (self._clock.now() - ended_at < REMOVED_KEPT_S)
+            )
         return (
             owed_reason(incident, row, repeats=notifier.repeats, repeat_s=self._settings.repeat_s)
             is not None

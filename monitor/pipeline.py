@@ -28,7 +28,7 @@ from monitor.model import (
 from monitor.routing import close_incident, open_incident
 from monitor.slo.alerting import AlertRule
 from monitor.slo.engine import DeploymentSpec, Engine, Step
-from monitor.store.base import Batch, Store, StoreError
+from monitor.store.base import Batch, Store, StoreError, merge
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,8 @@ class Pipeline:
         """Drain the queue, step the engine, commit, hand over. `flush` writes all buckets too."""
         if self._pending is not None:
             (self._settings, specs, rules), self._pending = self._pending, None
-            await self._apply(self.engine.reconfigure(specs, rules, self._clock.now()))
+            step = self.engine.reconfigure(specs, rules, self._clock.now())
+            await self._apply(step, self._follow_channels(rules))
         samples: list[Sample] = []
         releases: list[Release] = []
         reports: list[RollbackRecord] = []
@@ -169,24 +170,28 @@ class Pipeline:
         for release in step.releases:
             self._telemetry.count_release(release)
         due = now - self._last_flush >= self._settings.flush_interval_s
-        flush = flush or due or bool(step.transitions) or bool(step.releases)
-        buckets, born = self.engine.flush() if flush else ((), ())
-        if flush:
-            self._last_flush = now
+        wanted = flush or due or bool(step.transitions) or bool(step.releases)
         batch = Batch(
             transitions=step.transitions,
             alerts=step.alerts,
             forgotten_alerts=step.forgotten,
             incidents=tuple(incidents.values()),
             releases=step.releases,
-            buckets=buckets,
-            born=born,
-            seen_at=now if flush else None,
         )
-        await self._commit(batch)
+        # While the store refuses, buckets wait in the engine, which forgets the oldest itself.
+        was_durable = self.durable
+        await self._commit(merge(batch, self._buckets()) if wanted and was_durable else batch)
+        if wanted and self.durable and not was_durable:
+            await self._commit(self._buckets())
         if incidents:
             for tell in self._hand_over:
                 tell(tuple(incidents.values()))
+
+    def _buckets(self) -> Batch:
+        """Return what the engine has counted since the last time."""
+        self._last_flush = self._clock.now()
+        buckets, born = self.engine.flush()
+        return Batch(buckets=buckets, born=born, seen_at=self._last_flush)
 
     def _follow(self, transition: Transition) -> Incident | None:
         """Open or close the incident of a transition; None when it concerns no receiver."""
@@ -207,6 +212,20 @@ class Pipeline:
             return None
         self._keep(incident)
         return incident
+
+    def _follow_channels(self, rules: Sequence[AlertRule]) -> list[Incident]:
+        """Give open incidents the channels that their rules have now, besides those they had.
+
+        Who was told hears of the end; who is told from now on hears of what is still open.
+        """
+        channels = {rule.name: rule.channels for rule in rules}
+        changed = []
+        for incident in [each for each in self._incidents.values() if each.is_open]:
+            now = tuple(dict.fromkeys((*incident.channels, *channels.get(incident.rule, ()))))
+            if now != incident.channels:
+                changed.append(replace(incident, channels=now))
+                self._keep(changed[-1])
+        return changed
 
     def _annotate(self, reports: Sequence[RollbackRecord]) -> list[Incident]:
         changed: dict[str, Incident] = {}
@@ -230,7 +249,7 @@ class Pipeline:
             del self._incidents[old]
 
     async def _commit(self, batch: Batch) -> None:
-        batch = _merge(self._unsaved, batch)
+        batch = merge(self._unsaved, batch)
         if batch.is_empty:
             return
         try:
@@ -250,30 +269,11 @@ class Pipeline:
         self._telemetry.set_durable(durable=self.durable)
 
 
-def _merge(first: Batch, second: Batch) -> Batch:
-    """Return one batch with the rows of both; a later row of the same identity wins."""
-    if first.is_empty:
-        return second
-    forgotten = set(second.forgotten_alerts)
-    alerts = {(row.rule, row.deployment): row for row in first.alerts}
-    alerts = {key: row for key, row in alerts.items() if key not in forgotten}
-    alerts |= {(row.rule, row.deployment): row for row in second.alerts}
-    incidents = {row.id: row for row in (*first.incidents, *second.incidents)}
-    buckets = {(b.target, b.width_s, b.start): b for b in (*first.buckets, *second.buckets)}
-    return Batch(
-        transitions=(*first.transitions, *second.transitions),
-        alerts=tuple(alerts.values()),
-        forgotten_alerts=(*first.forgotten_alerts, *second.forgotten_alerts),
-        incidents=tuple(incidents.values()),
-        releases=(*first.releases, *second.releases),
-        buckets=tuple(buckets.values()),
-        born=(*first.born, *second.born),
-        seen_at=second.seen_at or first.seen_at,
-    )
-
-
 def _release_of(report: RollbackRecord) -> list[Release]:
     status = _STATUS_OF.get(report.state)
+    if report.state is RollbackState.BLOCKED and report.attempts:
+        # It was announced and called, was never received, and is not wanted any more.
+        status = ReleaseStatus.ROLLBACK_FAILED
     if status is None:
         return []
     request = report.request

@@ -21,20 +21,29 @@ from monitor.model import (
     RollbackState,
 )
 from monitor.rollback.base import Hook, HookAnswer
-from monitor.rollback.guard import Evidence, RollbackPolicy, decide, request_id
+from monitor.rollback.guard import Evidence, Reason, RollbackPolicy, decide, request_id
 from monitor.store.base import Batch, Store, StoreError
 
 log = logging.getLogger(__name__)
 
 QUERY_DEADLINE_S = 30.0
 SLACK_S = 2.0
+DRAIN_LOOK_S = 0.05
+PATIENCE_S = 120.0
+"""Evidence takes a moment to gather: that alone is not worth a line so early in an incident."""
 RECHECK_S = 5.0
 """Between two looks at an open incident, and between two queries of a hook at work."""
 RESULT_DEADLINE_S = 900.0
-"""A hook that has not finished after this long has failed (the plan's 15 minutes)."""
+"""A hook that got no further for so long has failed (the plan's 15 minutes)."""
 
 _UNDER_WAY = frozenset({RollbackState.INTENDED, RollbackState.UNCERTAIN, RollbackState.ACCEPTED})
+_WAITING = frozenset(
+    {Reason.NOT_CONFIRMED, Reason.NO_BAD_SAMPLE, Reason.FEW_SAMPLES, Reason.LOW_COVERAGE}
+)
 _DONE = frozenset({RollbackState.SUCCEEDED, RollbackState.FAILED, RollbackState.DRY_RUN})
+_NEVER_RAN = frozenset({RollbackState.BLOCKED, RollbackState.DRY_RUN})
+NEVER_RAN_KEPT = 200
+"""Requests that came to nothing and are kept in memory, for the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +81,9 @@ class Recovery:
         self._wake: dict[str, asyncio.Event] = {}
         self._not_before: dict[str, float] = {}
         """Request -> when its hook wants to be asked again, UTC seconds."""
+        self._objections: dict[str, set[str]] = {}
+        """Open incident -> why it was not rolled back, as far as that was said already."""
+        self._calling: set[str] = set()
 
     def restore(self, records: Sequence[RollbackRecord], incidents: Sequence[Incident]) -> None:
         """Take over an earlier process's requests; a call under way has no known answer."""
@@ -96,6 +108,8 @@ class Recovery:
                 self._incidents[incident.id] = incident
             else:
                 self._incidents.pop(incident.id, None)
+                self._objections.pop(incident.id, None)
+                self._forget_idle()
             self._event(incident.deployment).set()
 
     def deployments(self) -> tuple[str, ...]:
@@ -118,6 +132,12 @@ class Recovery:
             except TimeoutError:
                 continue
 
+    async def drain(self, grace_s: float) -> None:
+        """Wait for calls under way, at most `grace_s`: half a rollback is worse than none."""
+        end = self._clock.monotonic() + grace_s
+        while self._calling and self._clock.monotonic() < end:  # noqa: ASYNC110 - no one event
+            await asyncio.sleep(DRAIN_LOOK_S)
+
     async def _step(self, deployment: str) -> bool:
         """Do the next thing; say whether there is anything left to come back to."""
         lever = self._levers.get(deployment)
@@ -128,8 +148,10 @@ class Recovery:
                 await self._follow_up(lever, record)
                 return True
         waiting = [i for i in self._incidents.values() if i.deployment == deployment]
-        for incident in sorted(waiting, key=lambda each: each.opened_at):
-            if not self._settled(incident):
+        for each in sorted(waiting, key=lambda each: each.opened_at):
+            # It may have ended while another one was thought about.
+            incident = self._incidents.get(each.id)
+            if incident is not None and not self._settled(incident):
                 await self._consider(lever, incident)
         return bool(waiting)
 
@@ -162,12 +184,12 @@ class Recovery:
         if not decision.allowed:
             state = RollbackState.DRY_RUN if decision.dry_run else RollbackState.BLOCKED
             known = self._records.get(request.id)
-            if known is None or (known.state, known.detail) != (state, decision.reason):
-                await self._save(
-                    RollbackRecord(
-                        request=request, state=state, updated_at=now, detail=decision.reason
-                    )
+            tell = self._is_news(incident, decision.reason, now)
+            if tell or known is None or (known.state, known.detail) != (state, decision.reason):
+                record = RollbackRecord(
+                    request=request, state=state, updated_at=now, detail=decision.reason
                 )
+                await self._save(record, tell=tell)
             return
         intent = RollbackRecord(request=request, state=RollbackState.INTENDED, updated_at=now)
         if await self._save(intent):
@@ -176,21 +198,34 @@ class Recovery:
             # Fail closed: a rollback that cannot be noted down first could happen twice.
             self._records.pop(request.id, None)
 
+    def _is_news(self, incident: Incident, reason: Reason, now: float) -> bool:
+        """Whether people should hear of an objection: each once, and not of a short wait."""
+        told = self._objections.setdefault(incident.id, set())
+        if reason in told or (reason in _WAITING and now - incident.opened_at < PATIENCE_S):
+            return False
+        told.add(reason)
+        return True
+
     async def _call(self, lever: Lever, record: RollbackRecord) -> None:
         now = self._clock.now()
         log.warning(
             "calling the rollback hook",
             extra={"deployment": record.request.deployment, "request": record.request.id},
         )
-        record = replace(record, attempts=record.attempts + 1, updated_at=now)
+        record = replace(record, attempts=record.attempts + 1)
+        self._calling.add(record.request.id)
         try:
             async with asyncio.timeout(lever.call_timeout_s + SLACK_S):
-                answer = await lever.hook.call(record.request, lever.call_timeout_s, now)
+                answer = await lever.hook.call(
+                    self._outside(record.request), lever.call_timeout_s, self._clock.wall(now)
+                )
         except TimeoutError:
             answer = HookAnswer(state=RollbackState.UNCERTAIN, detail="no answer in time")
         except Exception as error:
             log.exception("rollback hook raised")
             answer = HookAnswer(state=RollbackState.UNCERTAIN, detail=type(error).__name__)
+        finally:
+            self._calling.discard(record.request.id)
         await self._take(record, answer)
 
     async def _follow_up(self, lever: Lever, record: RollbackRecord) -> None:
@@ -200,21 +235,31 @@ class Recovery:
         if record.state is RollbackState.INTENDED:
             await self._call_again(lever, record)
             return
-        if now - record.request.at > RESULT_DEADLINE_S:
+        answer = await self._query(lever, record, now)
+        # Asked first: it may have ended well while we were down ourselves.
+        if answer.state in _UNDER_WAY and now - record.updated_at > RESULT_DEADLINE_S:
             detail = f"no result after {RESULT_DEADLINE_S / 60:.0f} minutes; look at it by hand"
-            await self._take(record, HookAnswer(state=RollbackState.FAILED, detail=detail))
-            return
+            answer = HookAnswer(state=RollbackState.FAILED, detail=detail)
+        await self._take(record, answer)
+
+    async def _query(self, lever: Lever, record: RollbackRecord, now: float) -> HookAnswer:
         try:
             async with asyncio.timeout(QUERY_DEADLINE_S + SLACK_S):
-                answer = await lever.hook.query(
-                    record.request, record.remote_id, QUERY_DEADLINE_S, now
+                return await lever.hook.query(
+                    self._outside(record.request),
+                    record.remote_id,
+                    QUERY_DEADLINE_S,
+                    self._clock.wall(now),
                 )
         except TimeoutError:
-            return
+            pass
         except Exception:
             log.exception("rollback hook raised when queried")
-            return
-        await self._take(record, answer)
+        return HookAnswer(state=record.state, detail=record.detail)
+
+    def _outside(self, request: RollbackRequest) -> RollbackRequest:
+        """Return the request with its time as the other side's clock shows it."""
+        return replace(request, at=self._clock.wall(request.at))
 
     async def _call_again(self, lever: Lever, record: RollbackRecord) -> None:
         """Repeat a call that certainly was not received, if it is still wanted."""
@@ -226,11 +271,11 @@ class Recovery:
             if incident is not None
             else None
         )
-        if decision is not None and decision.allowed:
+        if decision is None or not decision.allowed:
+            why = decision.reason if decision is not None else "the incident is over"
+            await self._take(record, HookAnswer(state=RollbackState.BLOCKED, detail=why))
+        elif await self._save(record, tell=False):
             await self._call(lever, record)
-            return
-        why = decision.reason if decision is not None else "the incident is over"
-        await self._take(record, HookAnswer(state=RollbackState.BLOCKED, detail=why))
 
     async def _take(self, record: RollbackRecord, answer: HookAnswer) -> None:
         # How far the hook got with it is no news; that it is blocked for another reason is.
@@ -244,7 +289,7 @@ class Recovery:
             state=answer.state,
             detail=answer.detail,
             remote_id=answer.remote_id or record.remote_id,
-            updated_at=self._clock.now(),
+            updated_at=self._clock.now() if changed else record.updated_at,
         )
         await self._save(record, tell=changed)
 
@@ -264,6 +309,16 @@ class Recovery:
             if tell:
                 self._report(record)
         return saved
+
+    def _forget_idle(self) -> None:
+        """Keep few of the requests that came to nothing; of those that were called, all."""
+        idle = [
+            record.request.id
+            for record in self._records.values()
+            if record.state in _NEVER_RAN and record.request.incident not in self._incidents
+        ]
+        for request in idle[:-NEVER_RAN_KEPT]:
+            del self._records[request]
 
     def _event(self, deployment: str) -> asyncio.Event:
         return self._wake.setdefault(deployment, asyncio.Event())

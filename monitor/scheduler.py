@@ -17,12 +17,17 @@ from dataclasses import dataclass, replace
 from monitor.metrics import Telemetry
 from monitor.model import Clock, Outcome, Sample, Target
 from monitor.probes.base import Probe
+from monitor.probes.deadline import Deadline
 
 log = logging.getLogger(__name__)
 
 SLACK_S = 1.0
 """A probe keeps its own deadline; this much later it is cut off from outside."""
+NOTED_S = 0.001
+"""Every timer is a little late; below this it is not worth a copy of the sample."""
 IN_FLIGHT_CAP = 2000
+MIN_WAIT_S = 0.001
+"""Timers are no finer: a shorter wait would end at once, again and again, until it is time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +90,7 @@ class Scheduler:
                 self._start(self._jobs[target_id], at, now)
                 upcoming = next_start(self._jobs[target_id].target, max(at, now))
                 heapq.heappush(self._heap, (upcoming, target_id, generation))
-            wait = self._heap[0][0] - self._clock.now() if self._heap else None
-            try:
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            await self._wait_for(self._heap[0][0] - self._clock.now() if self._heap else None)
 
     async def drain(self, grace_s: float) -> None:
         """Wait for the probes in flight, at most `grace_s`; cut off the rest."""
@@ -98,6 +98,20 @@ class Scheduler:
             await asyncio.wait(self._in_flight, timeout=grace_s)
         for task in list(self._in_flight):
             task.cancel()
+
+    async def _wait_for(self, wait_s: float | None) -> None:
+        """Return after so long, or when the jobs change."""
+        # A timer that sets the event is cheaper than a timeout that cancels the wait.
+        timer = None
+        if wait_s is not None:
+            timer = asyncio.get_running_loop().call_later(
+                max(wait_s, MIN_WAIT_S), self._changed.set
+            )
+        try:
+            await self._changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def _start(self, job: Job, at: float, now: float) -> None:
         target = job.target
@@ -117,7 +131,7 @@ class Scheduler:
     async def _probe(self, job: Job, at: float, lateness_s: float) -> None:
         target = job.target
         try:
-            async with asyncio.timeout(target.timeout_s + SLACK_S):
+            with Deadline(target.timeout_s + SLACK_S):
                 sample = await job.probe(at, target.timeout_s)
         except TimeoutError:
             sample = _unknown(target, at, "prober_error", "the probe overran its deadline")
@@ -125,7 +139,9 @@ class Scheduler:
             log.exception("probe raised", extra={"target": target.id})
             sample = _unknown(target, at, "prober_error", f"{type(error).__name__} in the probe")
         self._telemetry.observe_sample(target, sample)
-        self._deliver(replace(sample, lateness_s=lateness_s))
+        if lateness_s >= NOTED_S:
+            sample = replace(sample, lateness_s=lateness_s)
+        self._deliver(sample)
 
 
 def _unknown(target: Target, at: float, reason: str, detail: str) -> Sample:

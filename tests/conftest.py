@@ -29,3 +29,12 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {call.excinfo and call.excinfo.value}"
     return report
+
+
+SLOW_FIRST = ("test_readme", "e2e", "scenario")
+"""These wait for real processes: begun early, they overlap with the rest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that take longest first."""
+    items.sort(key=lambda item: not any(part in item.nodeid for part in SLOW_FIRST))

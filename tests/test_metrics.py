@@ -90,6 +90,8 @@ def test_a_sample_without_latency_is_counted_but_not_timed() -> None:
     telemetry = Telemetry()
     telemetry.observe_sample(TARGET, sample(Outcome.BAD))
     telemetry.observe_sample(TARGET, sample(Outcome.GOOD, latency_s=0.2))
+    # Nor does one that may be our own stall.
+    telemetry.observe_sample(TARGET, sample(Outcome.GOOD, latency_s=9.0, tainted_s=0.2))
     timed = histogram(telemetry, metrics.PROBE_DURATION, "shop", "Production", "eu")
     assert timed.buckets()[-1] == ("+Inf", 1)
     assert number(telemetry, metrics.PROBE_SAMPLES, *WHERE, Outcome.BAD) == 1

@@ -309,6 +309,26 @@ def test_a_full_disk_does_not_keep_a_page_from_going_out() -> None:
     play(story)
 
 
+def test_what_was_told_on_a_full_disk_is_saved_when_there_is_room() -> None:
+    """Nothing needs to be said again for it: a restart after that pages nobody twice."""
+
+    async def story() -> None:
+        bench = Bench(a=Scripted(), b=Scripted())
+        bench.store.full = True
+        bench.outbox.notice([incident(channels=("a", "b"))])
+        bench.start()
+        await asyncio.sleep(60)
+        bench.store.full = False
+        await asyncio.sleep(10)
+        bench.stop()
+        saved = {row.channel: row.told for batch in bench.store.batches for row in batch.owed}
+        assert saved == {"a": Told.OPEN, "b": Told.OPEN}
+        attempts = [each.channel for batch in bench.store.batches for each in batch.attempts]
+        assert sorted(attempts) == ["a", "b"]
+
+    play(story)
+
+
 def test_critical_incidents_are_told_first() -> None:
     """Of many owed messages the most urgent and then the oldest goes first."""
 
@@ -343,5 +363,106 @@ def test_a_channel_that_a_reload_brings_back_gets_what_it_is_owed() -> None:
         await asyncio.sleep(5)
         bench.stop()
         assert mended.reasons == [FIRST]
+
+    play(story)
+
+
+def test_episodes_of_one_key_go_out_in_their_order() -> None:
+    """A late resolve of the first episode never closes the page of the second."""
+
+    async def story() -> None:
+        pager = Scripted(OK, *[LATER] * 8, deduplicates=True, repeats=False)
+        bench = Bench(a=pager)
+        bench.start()
+        bench.outbox.notice([incident(1, key="k")])
+        await asyncio.sleep(10)
+        bench.outbox.notice([incident(1, key="k", resolved_at=START + 10)])
+        await asyncio.sleep(20)
+        bench.outbox.notice([incident(2, key="k", opened_at=START + 30)])
+        await asyncio.sleep(3600)
+        bench.stop()
+        accepted = [(name, reason) for _, name, reason, _ in pager.said if reason is not RESOLVED]
+        assert accepted == [("i1", FIRST), ("i2", FIRST)]
+        assert pager.said[-1][1:3] == ("i2", FIRST)
+
+    play(story)
+
+
+def test_a_resolve_refused_for_good_does_not_close_the_next_episode() -> None:
+    """The page of the next episode goes first, and the parked resolve waits for its end."""
+
+    async def story() -> None:
+        pager = Scripted(OK, REFUSED, deduplicates=True, repeats=False)
+        bench = Bench(a=pager)
+        bench.start()
+        bench.outbox.notice([incident(1, key="k")])
+        await asyncio.sleep(10)
+        bench.outbox.notice([incident(1, key="k", resolved_at=START + 10)])
+        await asyncio.sleep(20)
+        bench.outbox.notice([incident(2, key="k", opened_at=START + 30)])
+        await asyncio.sleep(3 * 3600)
+        assert [(name, reason) for _, name, reason, _ in pager.said][2:] in (
+            [("i2", FIRST)],
+            [("i1", RESOLVED), ("i2", FIRST)],
+        )
+        bench.stop()
+
+    play(story)
+
+
+def test_retry_after_silences_the_whole_channel() -> None:
+    """A provider that asks for silence gets it, however many messages are owed."""
+
+    async def story() -> None:
+        channel = Scripted(LATER, takes_s=0.1)
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice([incident(n) for n in range(50)])
+        await asyncio.sleep(29)
+        assert len(channel.said) == 1
+        await asyncio.sleep(60)
+        bench.stop()
+        assert {name for _, name, _, _ in channel.said} == {f"i{n}" for n in range(50)}
+
+    play(story)
+
+
+def test_what_a_removed_channel_was_owed_goes_to_the_fallback_and_stays_visible() -> None:
+    """A reload that renames a channel loses no page, and its debts are counted."""
+
+    async def story() -> None:
+        down, spare = Scripted(*[LATER] * 99), Scripted()
+        bench = Bench(a=down, spare=spare)
+        bench.start()
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(10)
+        bench.outbox.reconfigure(OutboxSettings(notifiers={"spare": spare}, fallback="spare"))
+        await asyncio.sleep(60)
+        assert spare.reasons == [FIRST]
+        assert bench.outbox.backlog()["a"][0] == 1
+        bench.outbox.notice([incident(resolved_at=START + 70)])
+        await asyncio.sleep(60)
+        bench.stop()
+        assert spare.reasons == [FIRST, RESOLVED]
+
+    play(story)
+
+
+def test_only_the_message_that_may_have_arrived_is_marked() -> None:
+    """A resolve after an uncertain open was never sent before, and does not say that it was."""
+
+    async def story() -> None:
+        channel = Scripted(LOST)
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice([incident()])
+        await asyncio.sleep(1.5)
+        bench.outbox.notice([incident(resolved_at=START + 2)])
+        await asyncio.sleep(60)
+        bench.stop()
+        assert [(reason, repeated) for _, _, reason, repeated in channel.said] == [
+            (FIRST, False),
+            (RESOLVED, False),
+        ]
 
     play(story)

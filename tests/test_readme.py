@@ -36,7 +36,10 @@ class Block:
     text: str
 
 
-BLOCKS = [Block(*match) for match in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)]
+BLOCKS = [
+    Block(*match)
+    for match in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+]
 
 
 def of(language: str) -> list[Block]:
@@ -164,7 +167,7 @@ async def test_the_walk_through_happens_as_it_is_told(tmp_path: Path) -> None:
                     await comes_true(command, expected)
 
 
-async def appears(output: Path, text: str, within_s: float = 60.0) -> None:
+async def appears(output: Path, text: str, within_s: float = 120.0) -> None:
     """Wait until the demo's terminal shows `text`."""
     for _ in range(int(within_s)):
         if shape(text) in shape(output.read_text()):

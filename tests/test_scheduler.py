@@ -130,3 +130,54 @@ def test_more_probes_than_the_cap_are_counted_not_queued() -> None:
     assert {sample.outcome for sample in skipped} == {Outcome.UNKNOWN}
     counted = {row: n for series, row, n in telemetry.numbers() if row == ("overload",)}
     assert counted == {("overload",): len(skipped)}
+
+
+class LateLook:
+    """A clock that reaches `first`, to the last digit, between two looks of the scheduler."""
+
+    def __init__(self, first: float) -> None:
+        self._first, self._looks = first, 0
+
+    def now(self) -> float:
+        self._looks += 1
+        return START if self._looks <= 2 else self._first
+
+    def monotonic(self) -> float:
+        return self.now()
+
+    def wall(self, at: float) -> float:
+        return at
+
+
+def test_a_start_that_is_due_at_this_very_moment_is_not_waited_for_in_vain() -> None:
+    """Nothing left to wait for is not the same as nothing to do."""
+    only = target()
+    samples: list[Sample] = []
+
+    async def story() -> None:
+        scheduler = Scheduler(LateLook(next_start(only, START)), samples.append, Telemetry())
+        scheduler.replace_jobs([Job(only, Slow(only, 0.0))])
+        task = asyncio.create_task(scheduler.run())
+        await asyncio.sleep(1.0)
+        task.cancel()
+
+    run(story())
+    assert len(samples) == 1
+
+
+def test_only_lateness_that_matters_is_noted() -> None:
+    """A late start says so on its sample; a timer's own inaccuracy does not."""
+    samples, _ = collect([Job(target(interval_s=1.0), Slow(target(interval_s=1.0), 0.0))], 5.0)
+    assert len(samples) >= 4
+    assert {each.lateness_s for each in samples} == {0.0}
+
+    delivered: list[Sample] = []
+
+    async def story() -> None:
+        scheduler = Scheduler(
+            VirtualClock(asyncio.get_running_loop(), START), delivered.append, Telemetry()
+        )
+        await scheduler._probe(Job(target(), Slow(target(), 0.0)), START, 0.25)
+
+    run(story())
+    assert delivered[0].lateness_s == 0.25

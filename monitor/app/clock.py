@@ -47,3 +47,7 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return monotonic seconds."""
         return time.monotonic()
+
+    def wall(self, at: float) -> float:
+        """Return the wall-clock time of a moment on the timeline, as the last step left it."""
+        return at + self.offset_s

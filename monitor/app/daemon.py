@@ -9,11 +9,13 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from monitor.app.evidence import OBSERVE_ONLY_S, gather
 from monitor.app.surroundings import Surroundings
 from monitor.config.errors import ConfigErrors
-from monitor.config.plan import DeploymentPlan, Plan
+from monitor.config.plan import Plan
 from monitor.metrics import Telemetry
 from monitor.model import (
     Incident,
@@ -23,6 +25,8 @@ from monitor.model import (
 )
 from monitor.outbox import Outbox, OutboxSettings
 from monitor.pipeline import Pipeline, PipelineSettings
+from monitor.probes.heartbeat_board import HeartbeatBoard
+from monitor.probes.stall import watch
 from monitor.recovery import Lever, Recovery
 from monitor.rollback.guard import Evidence, RollbackPolicy
 from monitor.scheduler import Job, Scheduler
@@ -31,11 +35,7 @@ from monitor.store.base import IncidentHistory, State, StoreError
 
 log = logging.getLogger(__name__)
 
-EVIDENCE_WINDOW_S = 300
-"""The guard judges the samples of this window."""
-OBSERVE_ONLY_S = 3600.0
-"""After state was lost no rollback happens for this long."""
-PRUNE_S = 60.0
+PRUNE_S = 600.0
 PRUNE_BUSY_S = 1.0
 PRUNE_ROWS = 500
 STUCK_S = 60.0
@@ -66,9 +66,10 @@ class App:
         self.telemetry = telemetry
         self._around = around
         self._started_at = around.clock.now()
-        self._recovered_from: str | None = None
+        self._lost_at: float | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ready = False
+        self._changing = asyncio.Lock()
         self.engine = Engine(specs_of(plan), plan.rules, self._started_at)
         self.outbox = Outbox(
             around.clock, around.store, self._outbox_settings(plan), telemetry, around.rng
@@ -100,16 +101,21 @@ class App:
         Raises:
             StoreError: the state cannot be read.
         """
-        state = await self._around.store.load(self._around.clock.now())
-        self._restore(state)
-        self.telemetry.set_reload(ok=True, at=self._started_at)
-        await self.pipeline.tick()
-        self._spawn("pipeline", self.pipeline.run)
-        self._spawn("scheduler", self.scheduler.run)
-        self._spawn("loop lag", self._watch_lag)
-        self._spawn("retention", self._forget_old)
-        self._spawn_workers()
-        self._ready = True
+        async with self._changing:
+            self._restore(await self._around.store.load(self._around.clock.now()))
+            self.telemetry.set_reload(ok=True, at=self._started_at)
+            await self.pipeline.tick()
+            self._spawn("pipeline", self.pipeline.run)
+            self._spawn("scheduler", self.scheduler.run)
+            self._spawn("loop lag", self._watch_lag)
+            if self._around.probes.stalls is not None:
+                log_of_stalls = self._around.probes.stalls
+                self._spawn(
+                    "stalls", functools.partial(watch, log_of_stalls, self._around.clock.monotonic)
+                )
+            self._spawn("retention", self._forget_old)
+            self._spawn_workers()
+            self._ready = True
 
     async def stop(self) -> None:
         """Drain within the plan's grace: probes in flight, the last tick, owed messages."""
@@ -117,6 +123,7 @@ class App:
         clock, end = self._around.clock, self._around.clock.monotonic() + self.plan.shutdown_grace_s
         await self._cancel("scheduler")
         await self.scheduler.drain(self.plan.shutdown_grace_s / 2)
+        await self.recovery.drain(max(0.0, end - clock.monotonic()))
         await self._cancel("pipeline")
         await self.pipeline.tick(flush=True)
         if not await self.outbox.drain(max(0.0, end - clock.monotonic())):
@@ -127,7 +134,13 @@ class App:
 
     async def reload(self) -> str | None:
         """Read the configuration again and use it whole, or change nothing and say why."""
-        now = self._around.clock.now()
+        # One at a time: of two that overlap, the one that read the older files could end last.
+        async with self._changing:
+            error = await self._reload()
+        self.telemetry.set_reload(ok=error is None, at=self._around.clock.now())
+        return error
+
+    async def _reload(self) -> str | None:
         try:
             loop = asyncio.get_running_loop()
             plan = await loop.run_in_executor(self._around.executor, self._around.load_plan)
@@ -139,17 +152,18 @@ class App:
             )
         except (ConfigErrors, OSError, ValueError) as error:
             log.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400
-            self.telemetry.set_reload(ok=False, at=now)
             return str(error)
-        if (plan.server, plan.storage) != (self.plan.server, self.plan.storage):
-            log.warning("changes under server: and storage: take effect after a restart")
+        except Exception as error:
+            log.exception("reload failed, the old configuration stays")
+            return f"reload failed ({type(error).__name__}); the log has the details"
+        if _fixed_at_start(plan) != _fixed_at_start(self.plan):
+            log.warning("changes under server:, storage: and sentry: take effect after a restart")
         self.plan = plan
         self.outbox.reconfigure(settings)
         self.recovery.reconfigure(levers)
         self.pipeline.reconfigure(_pipeline_settings(plan), specs_of(plan), plan.rules)
         self.scheduler.replace_jobs(jobs)
         self._spawn_workers()
-        self.telemetry.set_reload(ok=True, at=now)
         log.info("configuration reloaded")
         return None
 
@@ -159,6 +173,11 @@ class App:
     def channels(self) -> Sequence[str]:
         """Names of the configured channels."""
         return tuple(self.plan.channels)
+
+    @property
+    def heartbeats(self) -> HeartbeatBoard:
+        """Where the pings of jobs are noted."""
+        return self._around.probes.heartbeats
 
     def now(self) -> float:
         """UTC seconds."""
@@ -230,7 +249,7 @@ class App:
         }
 
     def _jobs(self, plan: Plan) -> list[Job]:
-        io = self._around.probes
+        io = replace(self._around.probes, allowed_networks=plan.allowed_networks)
         return [
             Job(bound.target, bound.config.build(bound.target, each.deployment, bound.url, io))
             for each in plan.deployments
@@ -239,8 +258,8 @@ class App:
 
     def _restore(self, state: State) -> None:
         now = self._around.clock.now()
+        self._lost_at = state.lost_at
         if state.recovered_from is not None:
-            self._recovered_from = state.recovered_from
             self.telemetry.set_state_lost()
             log.error(
                 "the database was damaged, kept at %s; starting empty, no rollback for %g min",
@@ -260,42 +279,18 @@ class App:
         self.recovery.restore(state.rollbacks, state.incidents)
 
     def _evidence(self, incident: Incident, history: Sequence[RollbackRecord]) -> Evidence:
-        now = self._around.clock.now()
-        window = self.engine.window(incident.deployment, EVIDENCE_WINDOW_S, now)
-        release = self.engine.release(incident.deployment)
-        status = next(
-            (
-                each
-                for each in self.engine.alerts()
-                if (each.rule, each.deployment) == (incident.rule, incident.deployment)
-            ),
-            None,
-        )
-        plan = self._plan_of(incident.deployment)
-        lost = self._recovered_from is not None and now - self._started_at < OBSERVE_ONLY_S
-        return Evidence(
-            revision=release.revision if release else None,
-            previous_revision=self.engine.previous_revision(incident.deployment),
-            status=release.status if release else None,
-            revision_at_transition=incident.revision,
-            valid_samples=window.valid,
-            unknown_samples=window.unknown,
-            coverage=window.coverage,
-            no_data=status is None or status.no_data,
-            blind=False,
-            durable=self.pipeline.durable and not lost,
-            firing=incident.is_open,
-            needs_target=plan.rollback.hook.needs_target if plan and plan.rollback else True,
-            history=history,
+        return gather(
+            self.engine,
+            self.plan,
+            incident,
+            history,
+            now=self._around.clock.now(),
+            durable=self.pipeline.durable,
+            lost_at=self._lost_at,
         )
 
     def _report(self, record: RollbackRecord) -> None:
         self.pipeline.offer(record)
-
-    def _plan_of(self, deployment: str) -> DeploymentPlan | None:
-        return next(
-            (each for each in self.plan.deployments if each.deployment.name == deployment), None
-        )
 
     # --- tasks --------------------------------------------------------------------------------
 
@@ -344,6 +339,10 @@ class App:
             before = self._around.clock.monotonic()
             await asyncio.sleep(interval_s)
             self.telemetry.observe_loop_lag(self._around.clock.monotonic() - before - interval_s)
+
+
+def _fixed_at_start(plan: Plan) -> tuple[object, ...]:
+    return plan.server, plan.storage, plan.sentry_dsn
 
 
 def _pipeline_settings(plan: Plan) -> PipelineSettings:

@@ -21,6 +21,7 @@ from monitor.model import Clock
 from monitor.notify.base import NotifyIO
 from monitor.probes.base import ProbeIO
 from monitor.probes.resolver import Resolver
+from monitor.probes.stall import StallLog
 from monitor.rollback.base import HookIO
 from monitor.store.base import Store
 from monitor.store.sqlite import open_store
@@ -47,6 +48,24 @@ class Surroundings:
 
 
 @asynccontextmanager
+async def real_notify_io(executor: Executor) -> AsyncIterator[NotifyIO]:
+    """Open what channels send with; `executor` runs the clients that block."""
+    # The system's authorities, or those of SSL_CERT_FILE: OpenSSL's own rule, the same for all.
+    trust = ssl.create_default_context()
+    with httpx2.HTTPTransport(verify=trust) as transport:
+        async with httpx2.AsyncClient(
+            follow_redirects=False, trust_env=False, limits=POOL, verify=trust
+        ) as client:
+            yield NotifyIO(
+                http=client,
+                sync_transport=transport,
+                executor=executor,
+                smtp_send=aiosmtplib.send,
+                console=sys.stdout,
+            )
+
+
+@asynccontextmanager
 async def real_surroundings(
     plan: Plan, load_plan: Callable[[], Plan]
 ) -> AsyncIterator[Surroundings]:
@@ -59,13 +78,12 @@ async def real_surroundings(
     loop = asyncio.get_running_loop()
     disk = ThreadPoolExecutor(1, thread_name_prefix="store")
     blocking = ThreadPoolExecutor(BLOCKING_THREADS, thread_name_prefix="blocking")
+    # A channel that blocks its threads must not keep a reload from happening.
+    files = ThreadPoolExecutor(1, thread_name_prefix="files")
     resolver = Resolver()
-    # The system's authorities, or those of SSL_CERT_FILE: OpenSSL's own rule, the same for all.
-    trust = ssl.create_default_context()
-    client = httpx2.AsyncClient(follow_redirects=False, trust_env=False, limits=POOL, verify=trust)
     try:
         store = await open_store(plan.storage.path, disk, clock.now())
-        async with client:
+        async with real_notify_io(blocking) as notify:
             yield Surroundings(
                 clock=clock,
                 rng=random.Random(),  # noqa: S311 - spreads retries, guards nothing
@@ -73,21 +91,17 @@ async def real_surroundings(
                 probes=ProbeIO(
                     connect=loop.create_connection,
                     resolve=resolver,
-                    allowed_networks=plan.allowed_networks,
                     monotonic=time.monotonic,
+                    stalls=StallLog(),
                 ),
-                notify=NotifyIO(
-                    http=client,
-                    sync_transport=httpx2.HTTPTransport(verify=trust),
-                    executor=blocking,
-                    smtp_send=aiosmtplib.send,
-                    console=sys.stdout,
-                ),
-                hooks=HookIO(http=client, spawn=asyncio.create_subprocess_exec),
-                executor=blocking,
+                notify=notify,
+                hooks=HookIO(http=notify.http, spawn=asyncio.create_subprocess_exec),
+                executor=files,
                 load_plan=load_plan,
             )
+        await store.close()
     finally:
         resolver.close()
         blocking.shutdown(wait=False, cancel_futures=True)
+        files.shutdown(wait=False, cancel_futures=True)
         disk.shutdown(wait=True)

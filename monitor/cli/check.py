@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from monitor.cli.base import (
@@ -14,6 +15,7 @@ from monitor.cli.base import (
     show_json,
     table,
 )
+from monitor.config.errors import ConfigErrors
 from monitor.config.load import load_plan_from_environment
 from monitor.config.plan import Plan
 from monitor.fields import format_duration
@@ -25,7 +27,12 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    plan = load_plan_from_environment(Path(arguments.config))
+    try:
+        plan = load_plan_from_environment(Path(arguments.config))
+    except ConfigErrors as errors:
+        if arguments.output == "json":
+            show_json({"ok": False, "errors": [asdict(error) for error in errors.errors]})
+        raise
     for warning in plan.warnings:
         complain(f"warning: {warning}")
     if arguments.output == "json":

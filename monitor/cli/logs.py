@@ -27,8 +27,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
         }
         try:
-            extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-            whole = {**extra, **line, "message": record.getMessage()}
+            whole = {**line, "message": record.getMessage()}
+            extra = vars(record).keys() - _STANDARD - whole.keys()
+            whole |= {key: value for key, value in vars(record).items() if key in extra}
             if record.exc_info:
                 whole["exception"] = self.formatException(record.exc_info)
             return json.dumps(whole, default=repr)

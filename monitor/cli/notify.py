@@ -5,29 +5,35 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import aiosmtplib
-import httpx2
-
-from monitor.cli.base import Command, Exit, complain, declare_config
+from monitor.app.surroundings import real_notify_io
+from monitor.cli.base import (
+    Command,
+    Exit,
+    complain,
+    declare_config,
+    declare_output,
+    show_json,
+)
 from monitor.config.load import load_plan_from_environment
 from monitor.config.plan import Plan
 from monitor.model import Delivery, DeliveryResult, Incident, Message, SendReason, Severity
-from monitor.notify.base import NotifyIO
 from monitor.routing import incident_key
 
 DEADLINE_S = 20.0
+EXAMPLE = "monitor notify test slack --config monitor.yml"
 
 
 def _declare(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    test = actions.add_parser("test", help="send a test message through a channel")
+    words = "send a test message through a channel; exit 1 when it is not delivered"
+    test = actions.add_parser("test", help=words, description=words, epilog=f"example: {EXAMPLE}")
     test.add_argument("channel", help="a channel of the configuration")
     declare_config(test)
+    declare_output(test)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -37,7 +43,16 @@ def _run(arguments: argparse.Namespace) -> int:
         complain(f"no channel {arguments.channel!r} is configured (configured: {known})")
         return Exit.USAGE
     delivery = asyncio.run(_send(plan, arguments.channel))
-    print(f"{arguments.channel}: {delivery.result} {delivery.detail}".rstrip())
+    if arguments.output == "json":
+        show_json(
+            {
+                "channel": arguments.channel,
+                "result": delivery.result,
+                "detail": delivery.detail,
+            }
+        )
+    else:
+        print(f"{arguments.channel}: {delivery.result} {delivery.detail}".rstrip())
     return Exit.OK if delivery.result is DeliveryResult.DELIVERED else Exit.NO
 
 
@@ -59,11 +74,7 @@ async def _send(plan: Plan, channel: str) -> Delivery:
         opened_at=now,
     )
     with ThreadPoolExecutor(1) as executor:
-        async with httpx2.AsyncClient(follow_redirects=False, trust_env=False) as client:
-            io = NotifyIO(
-                http=client, sync_transport=None, executor=executor,
-                smtp_send=aiosmtplib.send, console=sys.stdout,
-            )  # fmt: skip
+        async with real_notify_io(executor) as io:
             message = Message(reason=SendReason.TEST, incident=incident, at=now)
             return await plan.channels[channel].build(channel, io).send(message, DEADLINE_S, None)
 
@@ -71,7 +82,7 @@ async def _send(plan: Plan, channel: str) -> Delivery:
 COMMAND = Command(
     name="notify",
     help="try a channel out",
-    example="monitor notify test slack --config monitor.yml",
+    example=EXAMPLE,
     declare=_declare,
     run=_run,
 )

@@ -24,9 +24,21 @@ BAR = 40
 
 def _declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", metavar="URL", help="http or https address")
-    parser.add_argument("--timeout", default="10s", help="default: 10s")
+    parser.add_argument("--timeout", type=_timeout, default="10s", help="default: 10s")
     parser.add_argument("--insecure", action="store_true", help="accept any certificate")
     declare_output(parser)
+
+
+def _timeout(text: str) -> float:
+    try:
+        timeout_s = parse_duration(text)
+    except ValueError as error:
+        msg = f"{error} (got {text!r})"
+        raise argparse.ArgumentTypeError(msg) from error
+    if timeout_s <= 0:
+        msg = f"expected more than no time at all (got {text!r})"
+        raise argparse.ArgumentTypeError(msg)
+    return timeout_s
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -34,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
         complain(f"expected an http or https address (got {arguments.address!r})")
         return Exit.USAGE
     try:
-        timeout_s = parse_duration(arguments.timeout)
+        timeout_s = arguments.timeout
         config = HttpProbeConfig.model_validate({"insecure": arguments.insecure})
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             sample = runner.run(_probe(config, arguments.address, timeout_s))

@@ -6,6 +6,7 @@ import argparse
 
 from monitor.cli.base import (
     Command,
+    DaemonError,
     Exit,
     ask_document,
     complain,
@@ -34,6 +35,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if status != HTTP_OK:
         complain(f"monitor query: {answer.get('error', answer)}")
         return Exit.USAGE
+    if "value" not in answer:
+        msg = f"{arguments.url} does not answer like slo-monitor (no value; see --url)"
+        raise DaemonError(msg)
     if arguments.output == "json":
         show_json(answer)
     else:

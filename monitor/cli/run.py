@@ -49,6 +49,8 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Until the daemon can reload, a SIGHUP must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     load = functools.partial(_load, arguments)
     plan = load()
     telemetry = Telemetry()

@@ -36,7 +36,6 @@ def start_sentry(dsn: Secret) -> None:
             integrations=[LoggingIntegration(level=None, event_level=logging.ERROR)],
             include_local_variables=False,
             include_source_context=False,
-            send_default_pii=False,
             traces_sample_rate=None,
             trace_propagation_targets=[],
             max_request_body_size="never",

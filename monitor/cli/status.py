@@ -78,7 +78,10 @@ def _print_clauses(deployments: list[dict[str, Any]]) -> None:
 
 
 def _figure(value: float | None, unit: str) -> str:
-    return "no data" if value is None else f"{value:.4g}{unit}"
+    if value is None:
+        return "no data"
+    # Four digits tell enough, but an overspent budget must not turn into powers of ten.
+    return f"{value:.0f}{unit}" if abs(value) >= 1000 else f"{value:.4g}{unit}"  # noqa: PLR2004 - four digits
 
 
 COMMAND = Command(

@@ -6,11 +6,15 @@ import argparse
 import platform
 
 from monitor import __version__
-from monitor.cli.base import Command, Exit
+from monitor.cli.base import Command, Exit, declare_output, show_json
 
 
-def _run(_arguments: argparse.Namespace) -> int:
-    print(f"slo-monitor {__version__} (Python {platform.python_version()})")
+def _run(arguments: argparse.Namespace) -> int:
+    python = platform.python_version()
+    if arguments.output == "json":
+        show_json({"version": __version__, "python_version": python})
+    else:
+        print(f"slo-monitor {__version__} (Python {python})")
     return Exit.OK
 
 
@@ -18,6 +22,6 @@ COMMAND = Command(
     name="version",
     help="print the version",
     example="monitor version",
-    declare=lambda _parser: None,
+    declare=declare_output,
     run=_run,
 )

@@ -21,7 +21,7 @@ from monitor.config.values import Listen, Network, ObjectiveShare, Url, UrlPath,
 from monitor.fields import Duration, Model, Name, Secret, format_duration
 from monitor.notify.base import ChannelConfig
 from monitor.probes.base import ProbeConfig
-from monitor.probes.http.config import JsonPathText
+from monitor.probes.http.fields import JsonPathText
 from monitor.rollback.base import HookConfig
 
 AnyProbe = Annotated[ProbeConfig, OfAnyKind(ProbeConfig)]

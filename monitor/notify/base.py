@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Protocol, TextIO
 
 import httpx2
@@ -33,6 +34,8 @@ class NotifyIO:
     """Small pool for blocking libraries, never the loop's default one."""
     smtp_send: SmtpSend
     console: TextIO
+    console_turn: Lock = field(default_factory=Lock)
+    """Whoever writes to the console holds it: at most one thread hangs on one that is stuck."""
 
 
 class Notifier(Protocol):

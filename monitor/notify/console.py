@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -21,6 +22,9 @@ from monitor.notify import blocking
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import shown
 from monitor.notify.render import document, render
+
+TURN_S = 0.5
+"""How long a message waits for one before it; longer would keep threads from other channels."""
 
 
 class ConsoleConfig(ChannelConfig):
@@ -47,46 +51,66 @@ class ConsoleNotifier:
         self._name = name
         self._config = config
         self._io = io
-        self._turn = Lock()
+        self._file_turn = Lock()
+        """A file that hangs (a dead network disk) costs one thread of the pool, not all."""
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:  # noqa: ARG002 - nothing to refer to
-        """Write `message` once."""
+        """Write `message` once: to the file if there is one, then to the console."""
         limit_s = min(self._config.timeout_s, deadline_s)
         block = f"\n--- {self._name} ---\n{render(message).plain()}\n---\n"
+        path = self._config.path
+        if path is None:
+            return await self._try(partial(self._print, block), limit_s)
         line = json.dumps(document(message, message.incident.id)) + "\n"
+        kept = await self._try(partial(self._append, Path(path), line.encode()), limit_s)
+        if kept.result is not DeliveryResult.DELIVERED:
+            return kept
+        printed = await self._try(partial(self._print, block), limit_s)
+        return Delivery(result=DeliveryResult.DELIVERED, detail=printed.detail)
+
+    async def _try(self, work: Callable[[], Delivery], limit_s: float) -> Delivery:
         try:
-            return await blocking.run(
-                self._io.executor, limit_s, partial(self._write, block, line.encode())
-            )
+            return await blocking.run(self._io.executor, limit_s, work)
         except blocking.NotStartedError as error:
             return Delivery(result=DeliveryResult.RETRY, detail=str(error))
         except TimeoutError:
             detail = f"writing took longer than {limit_s:g} s"
             return Delivery(result=DeliveryResult.UNCERTAIN, detail=detail)
 
-    def _write(self, block: str, line: bytes) -> Delivery:
-        with self._turn:
-            if self._config.path is not None:
-                try:
-                    _append(Path(self._config.path), line)
-                except OSError as error:
-                    detail = f"cannot write to {self._config.path}: {error.strerror}"
-                    return Delivery(result=DeliveryResult.RETRY, detail=shown(detail, ()))
-            try:
-                _print(self._io.console, block)
-            except (OSError, ValueError) as error:
-                detail = f"cannot write to the console: {type(error).__name__}"
-                kept = self._config.path is not None
-                result = DeliveryResult.DELIVERED if kept else DeliveryResult.RETRY
-                return Delivery(result=result, detail=detail)
+    def _append(self, path: Path, line: bytes) -> Delivery:
+        if not self._file_turn.acquire(timeout=TURN_S):
+            detail = f"{path} is stuck: an earlier message is still being written to it"
+            return Delivery(result=DeliveryResult.RETRY, detail=shown(detail, ()))
+        try:
+            return _append(path, line)
+        finally:
+            self._file_turn.release()
+
+    def _print(self, block: str) -> Delivery:
+        turn = self._io.console_turn
+        if not turn.acquire(timeout=TURN_S):
+            detail = "the console is stuck: an earlier message is still being written to it"
+            return Delivery(result=DeliveryResult.RETRY, detail=detail)
+        try:
+            _print(self._io.console, block)
+        except (OSError, ValueError) as error:
+            detail = f"cannot write to the console: {type(error).__name__}"
+            return Delivery(result=DeliveryResult.RETRY, detail=detail)
+        finally:
+            turn.release()
         return Delivery(result=DeliveryResult.DELIVERED, detail="written")
 
 
-def _append(path: Path, line: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+def _append(path: Path, line: bytes) -> Delivery:
+    try:
+        with path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        detail = f"cannot write to {path}: {error.strerror}"
+        return Delivery(result=DeliveryResult.RETRY, detail=shown(detail, ()))
+    return Delivery(result=DeliveryResult.DELIVERED)
 
 
 def _print(console: TextIO, block: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.subprocess
+import os
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +13,25 @@ from typing import Any, Protocol
 from monitor.fields import Duration, Model, Name
 from monitor.model import Deployment, Sample, Target
 from monitor.probes.address import AddressPolicy
+from monitor.probes.datagram import OpenDatagram, open_datagram, system_nameservers
+from monitor.probes.echo import OpenEcho, open_echo
+from monitor.probes.heartbeat_board import HeartbeatBoard
+from monitor.probes.stall import StallLog
 from monitor.probes.tls import TlsContexts
 
 Connect = Callable[..., Awaitable[tuple[asyncio.BaseTransport, Any]]]
 """`loop.create_connection(factory, host, port)`; host is an address. TLS is started afterwards."""
+Spawn = Callable[..., Awaitable[asyncio.subprocess.Process]]
+"""`asyncio.create_subprocess_exec`; a virtual world gives one that raises OSError."""
+ModifiedAt = Callable[[str], Awaitable[float]]
+"""Path of a file -> when it last changed, UTC seconds; raises `OSError` when it cannot tell."""
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """Host name -> IP addresses, best first; raises `OSError` (socket.gaierror) when it cannot."""
+
+
+async def file_modified_at(path: str) -> float:
+    """Look at the disk without holding up the loop, even when the disk is far away."""
+    return (await asyncio.to_thread(os.stat, path)).st_mtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +50,17 @@ class ProbeIO:
     uvloop's `time()` counts whole milliseconds and stands still within one iteration, so a real
     daemon passes `time.monotonic`; virtual time passes nothing.
     """
+    stalls: StallLog | None = None
+    """Our own event loop's stalls, kept by `monitor.probes.stall.watch` on the same loop and in
+    the seconds of `monotonic`. None: nobody watches, and no latency is tainted."""
+    datagram: OpenDatagram = open_datagram
+    nameservers: Callable[[], Sequence[str]] = system_nameservers
+    """The addresses of the machine's own name servers, asked for when a probe is built."""
+    echo: OpenEcho = open_echo
+    spawn: Spawn = asyncio.create_subprocess_exec
+    modified_at: ModifiedAt = file_modified_at
+    heartbeats: HeartbeatBoard = field(default_factory=HeartbeatBoard)
+    """The pings that have come; whoever receives them writes on the same board."""
     addresses: AddressPolicy = field(init=False)
     """The policy with `allowed_networks`."""
 

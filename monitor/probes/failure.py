@@ -79,3 +79,10 @@ def lost_failure(error: OSError, when: str) -> ProbeError:
     if isinstance(error, ssl.SSLError):
         return ProbeError(Reason.TLS_PROTOCOL, f"TLS failed {when}: {error.reason or 'protocol'}")
     return ProbeError(Reason.RESET, f"connection lost {when} ({type(error).__name__})")
+
+
+def local_failure(error: OSError, doing: str) -> ProbeError:
+    """Return what it means that we could not do something here: it says nothing of the target."""
+    known = _SOCKET_REASONS.get(error.errno or 0)
+    reason = known if known is Reason.LOCAL_RESOURCE else Reason.PROBER_ERROR
+    return ProbeError(reason, f"cannot {doing}: {error.strerror or type(error).__name__}")

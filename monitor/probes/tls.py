@@ -7,26 +7,40 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable, Hashable
 
 
 class TlsContexts:
-    """One context for each (CA file, insecure), because reading roots costs milliseconds."""
+    """One context for each way to build one, because reading roots costs milliseconds."""
 
     def __init__(self) -> None:
         """Start without any context."""
-        self._contexts: dict[tuple[str | None, bool], ssl.SSLContext] = {}
+        self._contexts: dict[Hashable, ssl.SSLContext] = {}
 
-    def get(self, ca_file: str | None, *, insecure: bool) -> ssl.SSLContext:
+    def get(
+        self,
+        ca_file: str | None,
+        *,
+        insecure: bool,
+        alpn: tuple[str, ...] = (),
+        prepare: Callable[[ssl.SSLContext], None] | None = None,
+    ) -> ssl.SSLContext:
         """Return the context that trusts `ca_file` (PEM), or the system's roots when it is None.
 
-        `insecure` accepts any certificate for any name.
+        `insecure` accepts any certificate for any name; `alpn` are the protocols to offer;
+        `prepare` (hashable) changes what else there is to change.
 
         Raises:
             ValueError: when the file cannot be read or holds no certificate.
         """
-        key = (ca_file, insecure)
+        key = (ca_file, insecure, alpn, prepare)
         if key not in self._contexts:
-            self._contexts[key] = _build(ca_file, insecure=insecure)
+            context = _build(ca_file, insecure=insecure)
+            if alpn:
+                context.set_alpn_protocols(alpn)
+            if prepare is not None:
+                prepare(context)
+            self._contexts[key] = context
         return self._contexts[key]
 
 

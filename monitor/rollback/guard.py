@@ -47,6 +47,24 @@ class Evidence:
     status: ReleaseStatus | None
     revision_at_transition: str | None
     """Live when the alert fired."""
+    revision_since: float | None
+    """When `revision` was seen first, UTC seconds."""
+    revision_seen_at: float | None
+    """When it was seen last."""
+    before_seen_at: float | None
+    """When the revision before it was seen last."""
+    announced: bool
+    """A pipeline told us of `revision`, so what probes have seen so far does not matter."""
+    wanted: bool
+    """The plan in force asks for a rollback by this rule."""
+    started_at: float
+    """When the trouble began: the first match of the rule, UTC seconds."""
+    fired_at: float
+    """UTC seconds."""
+    blames_samples: bool
+    """The rule is about bad samples, so the release must have some of its own."""
+    bad_samples: int
+    """Of `revision`, as are all the figures below."""
     valid_samples: int
     unknown_samples: int
     coverage: float | None
@@ -61,6 +79,8 @@ class Evidence:
     """The incident is still open."""
     needs_target: bool
     """The hook cannot work without `previous_revision`."""
+    state_lost: bool = False
+    """This process had to start without what an earlier one knew, and only observes for now."""
     history: Sequence[RollbackRecord] = ()
     """All earlier requests for this deployment, in any order."""
 
@@ -72,8 +92,12 @@ class Reason(StrEnum):
     DRY_RUN = "every guard holds; not called because dry_run is on"
     NOT_FIRING = "the incident is over"
     NOT_DURABLE = "the store does not work: the intent could be forgotten"
+    STATE_LOST = "the earlier state was lost: what was rolled back before is not known"
     BLIND = "the prober is blind: nothing it sees is about this deployment"
+    NOT_WANTED = "the rule does not ask for a rollback any more"
     NO_DATA = "the alert has no data"
+    NOT_CONFIRMED = "the live revision was not seen since the alert fired"
+    NO_BAD_SAMPLE = "no bad sample of the live revision yet"
     FEW_SAMPLES = "fewer valid samples than min_samples"
     MOSTLY_UNKNOWN = "more unknown than valid samples"
     LOW_COVERAGE = "coverage is below 50 % or not known"
@@ -119,20 +143,40 @@ def request_id(deployment: str, revision: str, incident_id: str) -> str:
 def _objection_of_data(policy: RollbackPolicy, evidence: Evidence) -> Reason | None:
     covered = evidence.coverage is not None and evidence.coverage >= MIN_COVERAGE
     known = evidence.revision is not None and evidence.revision_at_transition is not None
+    # Probes see a release some time after it happened: until they have looked again, the revision
+    # that is known may be the one before the one that broke.
+    seen_at = evidence.revision_seen_at
+    confirmed = evidence.announced or (seen_at is not None and seen_at > evidence.fired_at)
     targeted = evidence.previous_revision not in {None, evidence.revision}
     objections = (
         (not evidence.firing, Reason.NOT_FIRING),
         (not evidence.durable, Reason.NOT_DURABLE),
+        (evidence.state_lost, Reason.STATE_LOST),
         (evidence.blind, Reason.BLIND),
+        (not evidence.wanted, Reason.NOT_WANTED),
         (evidence.no_data, Reason.NO_DATA),
+        (not known, Reason.REVISION_UNKNOWN),
+        (not confirmed, Reason.NOT_CONFIRMED),
+        (not _came_with_the_trouble(evidence), Reason.REVISION_CHANGED),
         (evidence.valid_samples < policy.min_samples, Reason.FEW_SAMPLES),
         (evidence.unknown_samples > evidence.valid_samples, Reason.MOSTLY_UNKNOWN),
         (not covered, Reason.LOW_COVERAGE),
-        (not known, Reason.REVISION_UNKNOWN),
-        (evidence.revision != evidence.revision_at_transition, Reason.REVISION_CHANGED),
+        (evidence.blames_samples and evidence.bad_samples == 0, Reason.NO_BAD_SAMPLE),
         (evidence.needs_target and not targeted, Reason.NO_TARGET),
     )
     return next((reason for objects, reason in objections if objects), None)
+
+
+def _came_with_the_trouble(evidence: Evidence) -> bool:
+    """Whether the live revision is the one that the alert is about, and no later one."""
+    since = evidence.revision_since
+    if since is None:
+        return False
+    if evidence.revision == evidence.revision_at_transition and since <= evidence.fired_at:
+        return True
+    # First seen after the alert, but nobody saw the one before it once the trouble had begun.
+    before = evidence.before_seen_at
+    return not evidence.announced and before is not None and before <= evidence.started_at
 
 
 def _objection_of_past(policy: RollbackPolicy, evidence: Evidence, now: float) -> Reason | None:

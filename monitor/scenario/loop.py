@@ -10,10 +10,11 @@ import asyncio
 import selectors
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class DeadlockError(RuntimeError):
@@ -40,8 +41,10 @@ class _JumpingSelector(selectors.BaseSelector):
         self._real.close()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = self._real.select(0)
-        if ready or timeout == 0:
+        if timeout == 0:
+            # Callbacks are waiting: they are quick, and the outside world can wait for them.
+            return []
+        if ready := self._real.select(0):
             return ready
         if timeout is None:
             msg = "nothing is ready and no timer is left"
@@ -62,8 +65,29 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Return virtual seconds since the loop was made."""
         return self._virtual_s
 
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """Wait for `func` in real time and give its result in the next round of the loop.
+
+        While a thread works, virtual time would run ahead of it.
+        """
+        done = (executor or InlineExecutor()).submit(func, *args)
+        result: asyncio.Future[T] = self.create_future()
+        error = done.exception()
+        if error is None:
+            self.call_soon(_unless_cancelled, result, result.set_result, done.result())
+        else:
+            self.call_soon(_unless_cancelled, result, result.set_exception, error)
+        return result
+
     def _jump(self, seconds: float) -> None:
         self._virtual_s += seconds
+
+
+def _unless_cancelled(future: asyncio.Future[Any], settle: Callable[[Any], None], to: Any) -> None:
+    if not future.cancelled():
+        settle(to)
 
 
 class VirtualClock:
@@ -81,6 +105,10 @@ class VirtualClock:
     def monotonic(self) -> float:
         """Return seconds since the world began."""
         return self._loop.time()
+
+    def wall(self, at: float) -> float:
+        """Return `at`: clocks in a story agree."""
+        return at
 
 
 class InlineExecutor(Executor):

@@ -56,6 +56,11 @@ class Receiver(ABC):
         """Do the work of the next `count` requests, but close without an answer."""
         self._lost_answers += count
 
+    def recover(self) -> None:
+        """Be well again, whatever was scripted."""
+        self.dead, self.hang_s, self._lost_answers = False, 0.0, 0
+        self._faults.clear()
+
     def handle(self, request: Request) -> Reply:
         """Answer one request: faults first, then by the provider's rules."""
         self.requests += 1

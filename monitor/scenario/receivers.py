@@ -6,13 +6,14 @@ Owns which fake stands for which kind. A kind without a fake (a local command) c
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from email.message import EmailMessage
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from monitor.config.plan import DeploymentPlan, Plan
+from monitor.model import SendReason
 from monitor.notify.base import ChannelConfig
 from monitor.notify.console import ConsoleConfig
 from monitor.notify.email import EmailConfig
@@ -23,16 +24,17 @@ from monitor.rollback.base import HookConfig
 from monitor.rollback.github import GithubHookConfig
 from monitor.rollback.webhook import WebhookHookConfig
 from monitor.scenario.github import GitHubFake
+from monitor.scenario.heard import Heard, heard_by_pagerduty, heard_in, heard_in_document
 from monitor.scenario.hook import HookFake
 from monitor.scenario.pagerduty import PagerDutyFake
 from monitor.scenario.provider import Provider
 from monitor.scenario.receiver import Receiver, WebhookFake
 from monitor.scenario.slack import SlackFake
+from monitor.scenario.story import Step
 from monitor.scenario.world import MailFake, World
 
+T = TypeVar("T")
 PAGERDUTY = "https://events.pagerduty.com"
-_OPENED = re.compile(r"\] FIRING: ")
-_RESOLVED = re.compile(r"\] RESOLVED: ")
 
 
 class UnplayableError(ValueError):
@@ -45,13 +47,14 @@ class Rollbacks:
 
     world: World
     hosts: tuple[str, ...]
-    count: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     """Host -> the release that was there when the story began."""
+    undone: list[str] = field(default_factory=list)
+    """The releases that were rolled back, in order."""
 
     def __call__(self, document: Mapping[str, Any]) -> None:
         """Carry one out."""
-        self.count += 1
+        self.undone.append(", ".join(sorted({self.world.targets[h].version for h in self.hosts})))
         for host in self.hosts:
             self.world.targets[host].version = document.get("to_revision") or self.versions[host]
 
@@ -59,67 +62,109 @@ class Rollbacks:
 class Receivers:
     """Everybody who can be told or asked something by the daemon of a story."""
 
-    def __init__(self, plan: Plan, world: World, console: io.StringIO) -> None:
-        """Make one fake for each channel and hook of `plan`.
+    def __init__(self, world: World, console: io.StringIO) -> None:
+        """Start with nobody; `add` lets in those of a plan."""
+        self.providers: dict[str, Provider] = {}
+        self._world = world
+        self._console = console
+        self._mail: dict[str, MailFake] = {}
+        self._fakes: dict[str, Receiver] = {}
+        self._configs: dict[str, ChannelConfig] = {}
+        self._hooks: dict[str, Receiver] = {}
+        self._hook_configs: dict[str, HookConfig] = {}
+        self._rollbacks: dict[str, Rollbacks] = {}
+
+    def add(self, plan: Plan) -> None:
+        """Make one fake for each channel and hook of `plan` that is new.
 
         Raises:
             UnplayableError: a kind has no fake, or two share one address.
         """
-        self.providers: dict[str, Provider] = {}
-        self._console = console
-        self._mail: dict[str, MailFake] = {}
-        self._fakes: dict[str, Receiver] = {}
-        self._configs = dict(plan.channels)
         for name, config in plan.channels.items():
-            self._add_channel(name, config)
-        self._rollbacks: dict[str, Rollbacks] = {}
+            if _is_new(name, config, self._configs, "channel"):
+                self._add_channel(name, config)
         for each in plan.deployments:
-            if each.rollback is not None:
-                self._add_hook(each, each.rollback.hook, world)
+            name = each.deployment.name
+            if each.rollback is None:
+                continue
+            if _is_new(name, each.rollback.hook, self._hook_configs, "the hook of"):
+                self._add_hook(each, each.rollback.hook)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of all channels that were ever configured."""
+        return tuple(self._configs)
+
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """Deployments that ever had a hook."""
+        return tuple(self._hooks)
 
     async def send_mail(self, message: Any, **options: Any) -> tuple[dict[str, Any], str]:
         """Stand in for `aiosmtplib.send`, with one fake for each mail server."""
         return await self._mail[options["hostname"]].send(message, **options)
 
-    def set_alive(self, channel: str, *, alive: bool) -> None:
-        """Let a channel's receiver die or come back."""
-        config = self._configs[channel]
+    def can_only_die(self, channel: str) -> bool:
+        """Whether the receiver of `channel` knows `alive` and no other manner."""
+        return channel not in self._fakes
+
+    def act(self, step: Step) -> None:
+        """Let the receiver that `step` names act as it says."""
+        config = self._configs.get(step.channel or "")
         if isinstance(config, EmailConfig):
-            self._mail[config.host].dead = not alive
-        else:
-            self._fakes[channel].dead = not alive
+            self._mail[config.host].dead = step.alive is False
+            return
+        fake = self._hooks[step.hook] if step.hook else self._fakes[step.channel or ""]
+        if step.alive:
+            fake.recover()
+        elif step.alive is not None:
+            fake.dead = True
+        if step.hang_s is not None:
+            fake.hang_s = step.hang_s
+        if step.lose_answers is not None:
+            fake.lose_next(step.lose_answers)
+        if step.refuse is not None:
+            fake.fail_next(step.refuse.status, step.refuse.times, step.refuse.retry_after_s)
+        if step.failing is not None and isinstance(fake, HookFake):
+            fake.failing = step.failing
+        if step.failing is not None and isinstance(fake, GitHubFake):
+            fake.conclusion = "failure" if step.failing else "success"
 
     def told(self, channel: str) -> dict[str, int]:
         """Return how many opens and resolves the receiver of `channel` took in."""
         fake = self._fakes.get(channel)
         if isinstance(fake, PagerDutyFake):
-            closed = sum(each.resolved_at is not None for each in fake.incidents)
-            count = len(fake.incidents)
-            return {"opened": count, "resolved": closed, "still_open": count - closed}
-        text = "\n".join(self._texts(channel))
+            count, still = len(fake.incidents), len(fake.open_incidents)
+            return {"opened": count, "resolved": count - still, "still_open": still}
+        heard = self.heard(channel)
         return {
-            "opened": len(_OPENED.findall(text)),
-            "resolved": len(_RESOLVED.findall(text)),
+            "opened": sum(each.reason is SendReason.FIRST for each in heard),
+            "resolved": sum(each.reason is SendReason.RESOLVED for each in heard),
             "still_open": 0,
         }
 
-    def rolled_back(self, deployment: str) -> int:
-        """Return how often the hook of `deployment` really rolled back."""
-        return self._rollbacks[deployment].count
-
-    def _texts(self, channel: str) -> list[str]:
+    def heard(self, channel: str) -> list[Heard]:
+        """Return what the receiver of `channel` took in, oldest first."""
         config, fake = self._configs[channel], self._fakes.get(channel)
+        if isinstance(fake, PagerDutyFake):
+            return heard_by_pagerduty(fake)
         if isinstance(config, ConsoleConfig):
             blocks = self._console.getvalue().split("\n--- ")
-            return [block for block in blocks if block.startswith(f"{channel} ---")]
-        if isinstance(config, EmailConfig):
-            return [str(mail["Subject"]) for mail in self._mail[config.host].messages]
-        if isinstance(fake, SlackFake):
-            return [str(message.payload.get("text", "")) for message in fake.messages]
-        if isinstance(fake, WebhookFake):
-            return [str(each.document["data"]["title"]) for each in fake.received]
-        msg = f"channel {channel} cannot be read"
-        raise UnplayableError(msg)
+            texts = [block for block in blocks if block.startswith(f"{channel} ---")]
+        elif isinstance(config, EmailConfig):
+            texts = [_mail_text(mail) for mail in self._mail[config.host].messages]
+        elif isinstance(fake, SlackFake):
+            texts = [message.text for message in fake.messages]
+        elif isinstance(fake, WebhookFake):
+            return [heard_in_document(each.document) for each in fake.received]
+        else:
+            msg = f"channel {channel} cannot be read"
+            raise UnplayableError(msg)
+        return [heard_in(text) for text in texts]
+
+    def rolled_back(self, deployment: str) -> list[str]:
+        """Return the releases that the hook of `deployment` really rolled back, in order."""
+        return list(self._rollbacks[deployment].undone)
 
     def _add_channel(self, name: str, config: ChannelConfig) -> None:
         match config:
@@ -145,13 +190,14 @@ class Receivers:
         self._fakes[name] = fake
         self._serve(url.hostname, fake)
 
-    def _add_hook(self, plan: DeploymentPlan, hook: HookConfig, world: World) -> None:
-        name = plan.deployment.name
-        hosts = {urlsplit(bound.url).hostname or "" for bound in plan.probes} & set(world.targets)
-        versions = {host: world.targets[host].version for host in hosts}
-        act = Rollbacks(world, tuple(sorted(hosts)), versions=versions)
-        self._rollbacks[name] = act
-        self._serve(*_hook_fake(hook, act))
+    def _add_hook(self, plan: DeploymentPlan, hook: HookConfig) -> None:
+        name, targets = plan.deployment.name, self._world.targets
+        hosts = {urlsplit(bound.url).hostname or "" for bound in plan.probes} & set(targets)
+        versions = {host: targets[host].version for host in hosts}
+        act = Rollbacks(self._world, tuple(sorted(hosts)), versions=versions)
+        host, fake = _hook_fake(hook, act)
+        self._rollbacks[name], self._hooks[name] = act, fake
+        self._serve(host, fake)
 
     def _serve(self, host: str | None, fake: Provider) -> None:
         if host is None or host in self.providers:
@@ -160,9 +206,23 @@ class Receivers:
         self.providers[host] = fake
 
 
+def _is_new(name: str, config: T, known: dict[str, T], what: str) -> bool:
+    if name in known and known[name] != config:
+        msg = f"{what} {name} changes within the story: give the second one another name"
+        raise UnplayableError(msg)
+    is_new = name not in known
+    known[name] = config
+    return is_new
+
+
+def _mail_text(mail: EmailMessage) -> str:
+    body = mail.get_body(("plain",))
+    return f"{mail['Subject']}\n{body.get_content() if body else ''}"
+
+
 def _hook_fake(
     hook: HookConfig, act: Callable[[Mapping[str, Any]], None]
-) -> tuple[str | None, Provider]:
+) -> tuple[str | None, Receiver]:
     match hook:
         case WebhookHookConfig():
             url = urlsplit(hook.url)

@@ -10,32 +10,30 @@ import asyncio
 import heapq
 import io
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import httpx2
-import yaml
 
 from monitor.app.daemon import App
 from monitor.app.surroundings import Surroundings
-from monitor.config.load import load_plan
 from monitor.config.plan import Plan
 from monitor.metrics import Telemetry
 from monitor.notify.base import NotifyIO
 from monitor.probes.base import ProbeIO
 from monitor.rollback.base import HookIO
 from monitor.scenario.loop import InlineExecutor, VirtualClock, VirtualLoop
+from monitor.scenario.papers import Papers
+from monitor.scenario.promises import broken_promises
 from monitor.scenario.provider import ProviderTransport, SyncProviderTransport
 from monitor.scenario.receivers import Receivers
-from monitor.scenario.story import Check, Step, Story, TargetChange
+from monitor.scenario.story import Check, Figure, Step, Story, TargetChange
 from monitor.scenario.world import ScriptedTarget, World
 from monitor.slo.signal import parse_signal
 from monitor.store.sqlite import open_store
-
-CONFIG = "monitor.yml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,60 +50,70 @@ class Mismatch:
         return f"at {self.at_s:g}s: {self.what} is {self.got!r}, expected {self.expected!r}"
 
 
-def play(story: Story, folder: Path, seed: int = 0) -> list[Mismatch]:
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """What came of a story."""
+
+    mismatches: Sequence[Mismatch]
+    receivers: Receivers
+
+
+def play(story: Story, folder: Path, seed: int = 0) -> Sequence[Mismatch]:
     """Play `story`, whose file lies in `folder`; return every check that did not hold.
+
+    The promises that hold in every story are checked as well, at its end.
 
     Raises:
         ConfigErrors: the story's configuration is wrong.
         DeadlockError: the application waits for something that will never come.
     """
+    return perform(story, folder, seed).mismatches
+
+
+def perform(story: Story, folder: Path, seed: int = 0) -> Performance:
+    """Play `story` like `play`; return what its receivers took in too."""
     with (
         TemporaryDirectory(prefix="slo-monitor-") as home,
         asyncio.Runner(loop_factory=VirtualLoop) as runner,
     ):
-        return runner.run(_Stage(story, folder, Path(home), seed).play())
+        return runner.run(_Stage(story, folder, Path(home), seed).perform())
 
 
 class _Stage:
-    """One performance; needs a running virtual loop from `play` on."""
+    """One performance; needs a running virtual loop from `perform` on."""
 
     def __init__(self, story: Story, folder: Path, home: Path, seed: int) -> None:
         self._story = story
         self._home = home
         self._rng = random.Random(seed)  # noqa: S311 - a story must be repeatable
-        self._files: dict[str, Any] = dict(story.files)
-        if isinstance(story.config, str):
-            self._config_path = folder / story.config
-        else:
-            self._config_path = home / "config" / CONFIG
-            self._files[CONFIG] = story.config
+        self._papers = Papers(story, folder, home)
         self._telemetry = Telemetry()
         self._console = io.StringIO()
+        self._world = World({host: _changed(ScriptedTarget(), change)
+                             for host, change in story.targets.items()})  # fmt: skip
+        self._receivers = Receivers(self._world, self._console)
         self._app: App | None = None
         self._around: Surroundings | None = None
         self._clients: list[httpx2.AsyncClient] = []
 
-    async def play(self) -> list[Mismatch]:
+    async def perform(self) -> Performance:
         story = self._story
         self._clock = VirtualClock(asyncio.get_running_loop(), story.starts_at)
-        self._write_files()
-        self._world = World({host: _changed(ScriptedTarget(), change)
-                             for host, change in story.targets.items()})  # fmt: skip
-        self._receivers = Receivers(self._load(), self._world, self._console)
         mismatches: list[Mismatch] = []
         await self._start()
         for at_s, what in self._programme():
             await asyncio.sleep(max(0.0, at_s - self._clock.monotonic()))
-            if isinstance(what, Step):
-                await self._act(what)
-            else:
-                mismatches += self._look(what)
+            mismatches += await self._act(what) if isinstance(what, Step) else self._look(what)
         await asyncio.sleep(max(0.0, story.lasts_s - self._clock.monotonic()))
         if self._app is not None:
             await self._app.stop()
         for client in self._clients:
             await client.aclose()
-        return mismatches
+        mismatches += [
+            Mismatch(story.lasts_s, "promise", broken, "kept")
+            for broken in broken_promises(self._receivers)
+        ]
+        return Performance(mismatches, self._receivers)
 
     def _programme(self) -> Iterator[tuple[float, Step | Check]]:
         """Yield everything that happens, in order; at the same moment steps come before checks."""
@@ -124,26 +132,34 @@ class _Stage:
             at_s, _, _, what = heapq.heappop(entries)
             yield at_s, what
 
-    async def _act(self, step: Step) -> None:
+    async def _act(self, step: Step) -> list[Mismatch]:
+        """Let happen what `step` says; return what kept the daemon from doing it."""
         if step.target is not None and step.change is not None:
             _changed(self._world.targets[step.target], step.change)
-        if step.channel is not None and step.alive is not None:
-            self._receivers.set_alive(step.channel, alive=step.alive)
+        if step.channel is not None or step.hook is not None:
+            self._receivers.act(step)
         if step.config is not None:
-            self._files[CONFIG] = {**self._files[CONFIG], **step.config}
-            self._write_files()
-        match step.daemon:
-            case "kill":
-                await self._kill()
-            case "stop" if self._app is not None:
-                await self._app.stop()
-                self._app = None
-            case "start":
-                await self._start()
-            case "reload" if self._app is not None:
-                await self._app.reload()
-            case _:
-                pass
+            self._papers.change(step.config)
+        if step.daemon is None:
+            return []
+        problem = await self._conduct(step.daemon)
+        return [] if problem is None else [Mismatch(step.at_s, step.daemon, problem, "done")]
+
+    async def _conduct(self, what: str) -> str | None:
+        """Do `what` to the daemon; return why not, when it cannot be done."""
+        if (self._app is None) != (what == "start"):
+            return "not running" if self._app is None else "running already"
+        if what == "start":
+            await self._start()
+        elif what == "kill":
+            await self._kill()
+        elif self._app is not None and what == "reload":
+            self._receivers.add(self._load())
+            return await self._app.reload()
+        elif self._app is not None:
+            await self._app.stop()
+            self._app = None
+        return None
 
     async def _start(self) -> None:
         store = await open_store(
@@ -159,7 +175,14 @@ class _Stage:
             rng=self._rng,
             store=store,
             executor=InlineExecutor(),
-            probes=ProbeIO(connect=self._world.connect, resolve=self._world.resolve),
+            probes=ProbeIO(
+                connect=self._world.connect,
+                resolve=self._world.resolve,
+                datagram=_not_in_a_story,
+                echo=_no_echo,
+                spawn=_not_in_a_story,
+                modified_at=_not_in_a_story,
+            ),
             notify=NotifyIO(
                 http=client,
                 sync_transport=SyncProviderTransport(providers, self._clock.now),
@@ -167,10 +190,12 @@ class _Stage:
                 smtp_send=self._receivers.send_mail,
                 console=self._console,
             ),
-            hooks=HookIO(http=client, spawn=_no_processes),
+            hooks=HookIO(http=client, spawn=_not_in_a_story),
             load_plan=self._load,
         )
-        self._app = App(self._load(), self._around, self._telemetry)
+        plan = self._load()
+        self._receivers.add(plan)
+        self._app = App(plan, self._around, self._telemetry)
         await self._app.start()
 
     async def _kill(self) -> None:
@@ -186,26 +211,7 @@ class _Stage:
         self._app = None
 
     def _load(self) -> Plan:
-        plan = load_plan(self._config_path, self._story.env)
-        # The world speaks plain HTTP only: TLS is not what a story is about.
-        deployments = tuple(
-            replace(
-                each,
-                probes=tuple(
-                    replace(bound, url=bound.url.replace("https://", "http://", 1))
-                    for bound in each.probes
-                ),
-            )
-            for each in plan.deployments
-        )
-        return replace(plan, deployments=deployments)
-
-    def _write_files(self) -> None:
-        for name, content in self._files.items():
-            path = self._home / "config" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = content if isinstance(content, str) else yaml.safe_dump(content)
-            path.write_text(text, encoding="utf-8")
+        return self._papers.load()
 
     def _look(self, check: Check) -> list[Mismatch]:
         found = [
@@ -216,32 +222,43 @@ class _Stage:
         return [Mismatch(check.at_s, *each) for each in found]
 
     def _figures(self, check: Check) -> Iterator[tuple[str, object, object, float]]:
-        """Yield (what, value, expected, tolerance) for everything that `check` names."""
+        """Yield (what, value, expected, tolerance) for everything that `check` names.
+
+        What only the daemon knows is None while it is down, or does not know it any more.
+        """
         for name, told in check.channels.items():
             counts = self._receivers.told(name)
             for what, expected in told.model_dump(exclude_none=True).items():
                 yield f"{name} {what}", counts[what], expected, 0.0
         for deployment, count in check.rollbacks.items():
-            yield f"rollbacks of {deployment}", self._receivers.rolled_back(deployment), count, 0.0
+            done = len(self._receivers.rolled_back(deployment))
+            yield f"rollbacks of {deployment}", done, count, 0.0
         app = self._app
-        if app is None:
-            return
         if check.open_incidents is not None:
-            still = sum(incident.is_open for incident in app.incidents())
+            still = app and sum(incident.is_open for incident in app.incidents())
             yield "open incidents", still, check.open_incidents, 0.0
-        states = {f"{a.rule}@{a.deployment}": a.state.value for a in app.engine.alerts()}
-        for alert, state in check.alerts.items():
-            yield f"alert {alert}", states.get(alert, "inactive"), state, 0.0
+        known = app.engine.alerts() if app else ()
+        states = {f"{alert.rule}@{alert.deployment}": alert.state.value for alert in known}
+        for name, state in check.alerts.items():
+            yield f"alert {name}", states.get(name), state, 0.0
         for figure in check.figures:
-            signal = parse_signal(figure.name)
-            value = (
-                app.engine.value(signal, figure.deployment, self._clock.now()) if signal else None
-            )
-            yield f"{figure.name} of {figure.deployment}", value, figure.is_, figure.within
+            what = f"{figure.name} of {figure.deployment}"
+            yield what, self._value(figure), figure.is_, figure.within
+
+    def _value(self, figure: Figure) -> float | str | None:
+        signal = parse_signal(figure.name)
+        if self._app is None or signal is None or figure.deployment not in self._app.engine.specs:
+            return None
+        return self._app.engine.value(signal, figure.deployment, self._clock.now())
 
 
-async def _no_processes(*_argv: str, **_options: Any) -> NoReturn:
-    msg = "a story starts no processes"
+async def _not_in_a_story(*_what: object, **_how: object) -> NoReturn:
+    msg = "a story starts no processes, sends no datagrams and looks at no files"
+    raise OSError(msg)
+
+
+def _no_echo(*_what: object) -> NoReturn:
+    msg = "a story sends no pings"
     raise OSError(msg)
 
 
@@ -252,6 +269,8 @@ def _agrees(got: object, expected: object, within: float) -> bool:
 
 
 def _changed(target: ScriptedTarget, change: TargetChange) -> ScriptedTarget:
-    for name, value in change.model_dump(exclude_none=True).items():
-        setattr(target, name, value)
+    for name in change.model_fields_set:
+        value = getattr(change, name)
+        if value is not None:
+            setattr(target, name, value)
     return target

@@ -7,9 +7,9 @@ configuration, so a mistake is reported with its line.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from monitor.fields import Duration, Model
 from monitor.scenario.world import Fault
@@ -30,22 +30,64 @@ class TargetChange(Model):
     """Releases that answer 503."""
 
 
+class Refusal(Model):
+    """An answer that a receiver gives instead of its own; nothing is accepted with it."""
+
+    status: Annotated[int, Field(ge=300, le=599)]
+    times: Annotated[int, Field(ge=1)] = 1
+    """How many requests in a row get it."""
+    retry_after_s: Duration | None = Field(default=None, alias="retry_after")
+
+
 class Step(Model):
     """Something that happens at a moment of the story."""
 
     at_s: Duration = Field(alias="at")
-    target: str | None = None
-    """Host name of the web server that `change`s."""
-    change: TargetChange | None = None
-    channel: str | None = None
-    """Channel that dies or comes back, as `alive` says."""
-    alive: bool | None = None
-    daemon: Literal["kill", "stop", "start", "reload"] | None = None
-    config: dict[str, Any] | None = None
-    """Replaces keys of the configuration before a `reload` or `start`."""
     until_s: Duration | None = Field(default=None, alias="until")
     every_s: Duration | None = Field(default=None, alias="every")
     """Repeats the step from `at` until `until`."""
+
+    target: str | None = None
+    """Host name of the web server that `change`s."""
+    change: TargetChange | None = None
+
+    channel: str | None = None
+    """Channel whose receiver acts as the keys below say; what is not named stays."""
+    hook: str | None = None
+    """Deployment whose rollback hook acts so."""
+    alive: bool | None = None
+    """`false`: takes every request in, accepts nothing, closes without an answer. `true`: is well
+    again, whatever it was told by the keys below."""
+    hang_s: Duration | None = Field(default=None, alias="hang")
+    """Does its work, but answers this much later; `0s`: at once."""
+    lose_answers: Count | None = None
+    """Does the work of the next n requests, but closes without an answer."""
+    refuse: Refusal | None = None
+    failing: bool | None = None
+    """Whether the rollbacks of a hook end badly."""
+
+    daemon: Literal["kill", "stop", "start", "reload"] | None = None
+    config: dict[str, Any] | None = None
+    """Replaces keys of the inline configuration before a `reload` or `start`."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        manners = (self.alive, self.hang_s, self.lose_answers, self.refuse, self.failing)
+        acts = any(each is not None for each in manners)
+        named = (self.channel is not None) + (self.hook is not None)
+        problems = (
+            ((self.target is None) != (self.change is None), "target and change go together"),
+            (acts != (named == 1), "a channel or a hook, and what it does, go together"),
+            (self.failing is not None and self.hook is None, "only a hook can be failing"),
+            ((self.until_s is None) != (self.every_s is None), "until and every go together"),
+            (self.every_s == 0, "a step cannot repeat every 0s"),
+            (self.config is not None and self.daemon is None, "config needs a reload or start"),
+            (not (acts or self.target or self.daemon), "nothing happens in this step"),
+        )
+        for is_wrong, message in problems:
+            if is_wrong:
+                raise ValueError(message)
+        return self
 
 
 class Told(Model):
@@ -93,6 +135,7 @@ class Story(Model):
     targets: dict[str, TargetChange] = Field(default_factory=dict)
     """Host name -> how its web server begins."""
     steps: Annotated[tuple[Step, ...], Field(strict=False)] = ()
+    """Those of a moment come before anything is checked at it."""
     checks: Annotated[tuple[Check, ...], Field(strict=False, min_length=1)]
 
     @field_validator("start")

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 import aiosmtplib
 
-Fault = Literal["none", "refuse", "hang", "reset"]
+Fault = Literal["none", "refuse", "hang", "reset", "unresolved"]
+"""`unresolved`: our own name server does not answer, which says nothing about the target."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +96,9 @@ class _Wire(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ARG002 - asyncio's signature
         return default
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is buffered: a request is read as it is written."""
+
     def pause_reading(self) -> None:
         """Nothing to pause: an answer comes in one piece."""
 
@@ -115,10 +119,12 @@ class World:
         """Return the host's address.
 
         Raises:
-            socket.gaierror: no such host in this world.
+            socket.gaierror: no such host in this world, or the script says so.
         """
         if host not in self._addresses:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if self.targets[host].fault == "unresolved":
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return [self._addresses[host]]
 
     async def connect(

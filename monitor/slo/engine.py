@@ -27,7 +27,7 @@ from monitor.slo.alerting import (
     restore_status,
 )
 from monitor.slo.budget import Budget, budget_of
-from monitor.slo.releases import ReleaseTracker
+from monitor.slo.releases import ReleaseTracker, Sighting
 from monitor.slo.signal import Signal
 from monitor.slo.spec import DeploymentSpec, Step
 from monitor.slo.tally import WindowStats, stats_of
@@ -192,6 +192,10 @@ class Engine:
     def release(self, deployment: str) -> Release | None:
         """Return the current release."""
         return self._releases[deployment].current
+
+    def sighting(self, deployment: str) -> Sighting:
+        """Return when the deployment's revisions were seen."""
+        return self._releases[deployment].sighting
 
     def previous_revision(self, deployment: str) -> str | None:
         """Return the revision to roll back to."""

@@ -7,7 +7,7 @@ replayed in order, give the same answers. Decides no rollback.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from monitor.model import Release, ReleaseStatus
 
@@ -18,15 +18,28 @@ SETTLE_S = 600
 """How long after an event probes may go on to see the revision that was replaced."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """When a deployment's revisions were seen, UTC seconds; None when not by this process."""
+
+    since: float | None = None
+    """First sight of the current revision: it may have been here before."""
+    seen_at: float | None = None
+    """Last sight of it."""
+    before_seen_at: float | None = None
+    """Last sight of the revision before it."""
+
+
 class ReleaseTracker:
     """The releases of one deployment."""
 
-    __slots__ = ("_bad", "_good", "_replaced", "current", "deployment")
+    __slots__ = ("_bad", "_good", "_replaced", "current", "deployment", "sighting")
 
     def __init__(self, deployment: str) -> None:
         """Start knowing nothing."""
         self.deployment = deployment
         self.current: Release | None = None
+        self.sighting = Sighting()
         self._good: list[str] = []
         """Revisions whose last word was success, oldest first, each once."""
         self._bad: set[str] = set()
@@ -45,6 +58,8 @@ class ReleaseTracker:
         """Take over stored releases, in order of time."""
         for release in releases:
             self._apply(release)
+        # Whether it still runs, only this process's own probes can tell.
+        self.sighting = replace(self.sighting, seen_at=None)
 
     def accept(self, event: Release, now: float) -> Release | None:
         """Take an event; return the release to store, None when it says nothing new.
@@ -69,6 +84,7 @@ class ReleaseTracker:
         status = ReleaseStatus.SUCCEEDED
         if current is not None:
             if revision == current.revision:
+                self.sighting = replace(self.sighting, seen_at=at)
                 if current.status not in _UNDECIDED:
                     self._replaced = None
                 return None
@@ -95,6 +111,10 @@ class ReleaseTracker:
     def _apply(self, release: Release) -> Release:
         before, self.current = self.current, release
         by_event = release.source != "probe"
+        if before is None or before.revision != release.revision:
+            self.sighting = Sighting(
+                since=release.at, seen_at=release.at, before_seen_at=self.sighting.seen_at
+            )
         if before is not None and before.revision != release.revision:
             self._replaced = before.revision if by_event else None
         if release.status in _BACKING_OUT:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from monitor.model import Outcome, Sample, Target
 from monitor.slo.signal import Health
 from monitor.slo.tally import Tally
-from monitor.slo.window import TargetWindow
+from monitor.slo.window import TargetWindow, window_span_s
 
 _DAY_S = 86400
 
@@ -77,8 +77,15 @@ class TargetState:
         return self.revision if now - self._revision_at <= self.stale_after_s else None
 
     def expected_ms(self, window_s: int, now: float) -> int:
-        """Return how much of the window should have been measured."""
-        return int(1000 * min(window_s, max(0.0, now - self.born)))
+        """Return how much of the window should have been measured.
+
+        Whole intervals only, of the buckets that the window holds, and without the probe that may
+        still be under way: what was never missed counts as complete at every moment.
+        """
+        span_s = min(window_span_s(window_s, now), max(0.0, now - self.born))
+        interval_s = self.target.interval_s
+        whole = max(0.0, span_s - self.target.timeout_s) // interval_s
+        return int(1000 * (whole * interval_s or span_s))
 
 
 def tallies(states: Iterable[TargetState], window_s: int) -> list[Tally]:

@@ -131,6 +131,7 @@ class _Ring:
         old = bisect_left(self._order, self._current - self._keep + 1)
         for index in self._order[:old]:
             del self._buckets[index]
+            self._dirty.discard(index)
         del self._order[:old]
 
 
@@ -169,7 +170,8 @@ class TargetWindow:
         """
         at = min(sample.at, self._now)
         interval_ms = round(interval_s * 1000)
-        key = bucket_key(sample.latency_s)
+        # What may be our own delay is no latency of the target; its outcome counts all the same.
+        key = None if sample.tainted_s else bucket_key(sample.latency_s)
         for ring in self._rings:
             for tally in ring.file(int(at // ring.width_s)):
                 tally.count(sample.outcome, interval_ms, key, censored=sample.censored)
@@ -218,6 +220,13 @@ class TargetWindow:
         for ring in self._rings:
             ring.load(loaded[ring.width_s])
         return damaged
+
+
+def window_span_s(window_s: int, now: float) -> float:
+    """Return how far back the buckets reach that together are this window at `now`."""
+    width_s = _width(window_s)
+    first = int(now // width_s) - -(-window_s // width_s) + 1
+    return now - first * width_s
 
 
 def _width(window_s: int) -> int:

@@ -74,6 +74,28 @@ class Batch:
         )
 
 
+def merge(first: Batch, second: Batch) -> Batch:
+    """Return one batch with the rows of both; a later row of the same identity wins."""
+    if first.is_empty:
+        return second
+    forgotten = set(second.forgotten_alerts)
+    alerts = {(row.rule, row.deployment): row for row in first.alerts}
+    alerts = {key: row for key, row in alerts.items() if key not in forgotten}
+    alerts |= {(row.rule, row.deployment): row for row in second.alerts}
+    incidents = {row.id: row for row in (*first.incidents, *second.incidents)}
+    buckets = {(b.target, b.width_s, b.start): b for b in (*first.buckets, *second.buckets)}
+    return Batch(
+        transitions=(*first.transitions, *second.transitions),
+        alerts=tuple(alerts.values()),
+        forgotten_alerts=(*first.forgotten_alerts, *second.forgotten_alerts),
+        incidents=tuple(incidents.values()),
+        releases=(*first.releases, *second.releases),
+        buckets=tuple(buckets.values()),
+        born=(*first.born, *second.born),
+        seen_at=second.seen_at or first.seen_at,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """Everything that a restarted process needs."""
@@ -88,6 +110,8 @@ class State:
     buckets: Sequence[BucketRow] = ()
     born: Sequence[tuple[str, float]] = ()
     seen_at: float | None = None
+    lost_at: float | None = None
+    """When a damaged database was moved aside last, by this process or an earlier one, UTC s."""
     recovered_from: str | None = None
     """Where a corrupt database was moved to; None normally. Then the process only observes."""
 

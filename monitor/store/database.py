@@ -90,7 +90,8 @@ class Database:
             self._connection = None
             self._connection = self._start_anew(now, error)
             state = State()
-        return replace(state, recovered_from=self._recovered_from)
+        lost_at = self._directory.lost_at() if self._directory else None
+        return replace(state, recovered_from=self._recovered_from, lost_at=lost_at)
 
     def commit(self, batch: Batch) -> None:
         """Write the batch in one transaction."""

@@ -14,7 +14,9 @@ from monitor.store.base import StoreError, StoreLockedError
 
 DATABASE = "slo-monitor.db"
 LOCK = "slo-monitor.lock"
-_ADVICE = "let storage.directory name a directory that this user can write to"
+_ADVICE = "let storage.path name a directory that this user can write to"
+
+_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 class DataDirectory:
@@ -60,7 +62,7 @@ class DataDirectory:
         Raises:
             StoreError: it cannot be renamed.
         """
-        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+        stamp = datetime.fromtimestamp(now, UTC).strftime(_STAMP)
         first = self.path / f"{DATABASE}.corrupt-{stamp}"
         aside, again = first, 1
         while aside.exists():
@@ -77,6 +79,15 @@ class DataDirectory:
             raise self._unusable(error) from error
         return aside
 
+    def lost_at(self) -> float | None:
+        """Return when a damaged database was renamed last, UTC seconds; None when none is left."""
+        stamps = [
+            path.name.removeprefix(f"{DATABASE}.corrupt-")[:16]
+            for path in self.path.glob(f"{DATABASE}.corrupt-*")
+        ]
+        moments = [at for at in map(_moment, stamps) if at is not None]
+        return max(moments, default=None)
+
     def release(self) -> None:
         """Give the directory back; the lock's file stays, because others may wait on it."""
         os.close(self._lock)
@@ -88,7 +99,7 @@ class DataDirectory:
             owner = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
             msg = (
                 f"{self.path} is in use by process {owner}: stop that one, or give this one"
-                " a storage.directory of its own"
+                " a storage.path of its own"
             )
             raise StoreLockedError(msg) from error
         os.ftruncate(self._lock, 0)
@@ -104,3 +115,10 @@ class DataDirectory:
         return StoreError(
             f"cannot keep state in {self.path}: {where}: {error.strerror or error}; {_ADVICE}"
         )
+
+
+def _moment(stamp: str) -> float | None:
+    try:
+        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None

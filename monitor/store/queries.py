@@ -38,6 +38,8 @@ LOAD_RELEASES = 50
 """For each deployment."""
 LOAD_ROLLBACKS = 200
 
+_END = 2**63 - 1
+"""No bucket can start later than this."""
 _BORN = "born"
 _SEEN = "seen"
 
@@ -50,6 +52,8 @@ _UNDER_WAY = ", ".join(
     f"'{state}'"
     for state in (RollbackState.INTENDED, RollbackState.UNCERTAIN, RollbackState.ACCEPTED)
 )
+_NEVER_RAN = ", ".join(f"'{state}'" for state in (RollbackState.BLOCKED, RollbackState.DRY_RUN))
+"""What was called is never crowded out by what was not: no release is rolled back twice."""
 _RELEVANT = f"""WHERE resolved_at IS NULL OR resolved_at >= ?
     OR id IN (SELECT incident FROM owed WHERE {_UNSETTLED})"""
 _LATEST_RELEASES = f"""SELECT id FROM (
@@ -111,7 +115,7 @@ def load(connection: sqlite3.Connection, now: float) -> State:
         releases=RELEASES.read(connection, f"WHERE id IN ({_LATEST_RELEASES}) ORDER BY at, id"),
         rollbacks=ROLLBACKS.read(
             connection,
-            f"WHERE id IN ({_LATEST_ROLLBACKS}) OR state IN ({_UNDER_WAY}) ORDER BY at, id",
+            f"WHERE id IN ({_LATEST_ROLLBACKS}) OR state NOT IN ({_NEVER_RAN}) ORDER BY at, id",
         ),
         # Chosen here and not by SQLite: a damaged start must be noticed, not filtered out.
         buckets=tuple(
@@ -180,8 +184,9 @@ def prune(connection: sqlite3.Connection, now: float, limit: int) -> int:
 def _series(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
     """Yield each (target, width) that has buckets, by one index look-up each instead of a scan."""
     after: tuple[str, int] = ("", 0)
+    # Naming the last start there can be lets SQLite jump over the series it comes from.
     while row := connection.execute(
-        """SELECT target, width_s FROM buckets WHERE (target, width_s) > (?, ?)
+        f"""SELECT target, width_s FROM buckets WHERE (target, width_s, start) > (?, ?, {_END})
         ORDER BY target, width_s LIMIT 1""",
         after,
     ).fetchone():

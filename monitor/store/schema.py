@@ -124,7 +124,7 @@ def _refuse(path: Path, version: int, known: int) -> None:
     if version > known:
         msg = (
             f"{path} has schema version {version} and this program knows versions up to {known}:"
-            " run the newer slo-monitor, or give this one another storage.directory;"
+            " run the newer slo-monitor, or give this one another storage.path;"
             " nothing was changed"
         )
         raise StoreVersionError(msg)

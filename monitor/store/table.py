@@ -42,7 +42,7 @@ class Codec:
 
 
 def clean(text: str) -> str:
-    """Return the text with each lone surrogate replaced by U+FFFD."""
+    """Return the text, as a plain string, with each lone surrogate replaced by U+FFFD."""
     return _LONE_SURROGATE.sub("\ufffd", text)
 
 
@@ -92,7 +92,7 @@ class Table(Generic[T]):
         key: the columns that are a row's identity; none: append-only.
     """
 
-    __slots__ = ("_codecs", "_columns", "_decoders", "_make", "_take", "name", "upsert")
+    __slots__ = ("_columns", "_decoders", "_encoders", "_make", "_take", "name", "upsert")
 
     def __init__(
         self,
@@ -104,12 +104,12 @@ class Table(Generic[T]):
         """Derive the statements once."""
         self.name = name
         self._make = make
-        self._codecs = tuple(codecs.values())
+        self._encoders = tuple(codec.encode for codec in codecs.values())
         self._take = attrgetter(*codecs)
         self._columns = tuple(path.rpartition(".")[2] for path in codecs)
         self._decoders = tuple(
             (column, codec.decode)
-            for column, codec in zip(self._columns, self._codecs, strict=True)
+            for column, codec in zip(self._columns, codecs.values(), strict=True)
             if codec.decode is not None
         )
         self.upsert = _upsert(name, (*self._columns, "seal"), key)
@@ -121,11 +121,11 @@ class Table(Generic[T]):
 
     def encode(self, value: T) -> tuple[Cell, ...]:
         """Return the row of a value, its seal last."""
-        cells = tuple(
-            None if each is None else codec.encode(each)
-            for each, codec in zip(self._take(value), self._codecs, strict=True)
-        )
-        return (*cells, _seal(cells))
+        cells = [
+            None if each is None else encode(each)
+            for each, encode in zip(self._take(value), self._encoders, strict=True)
+        ]
+        return (*cells, _seal(tuple(cells)))
 
     def decode(self, row: tuple[Cell, ...]) -> T:
         """Return the value of a row.
@@ -167,7 +167,8 @@ class Table(Generic[T]):
 
     def write(self, connection: sqlite3.Connection, values: Sequence[T]) -> None:
         """Insert the values; a row of the same identity is replaced."""
-        connection.executemany(self.upsert, map(self.encode, values))
+        if values:
+            connection.executemany(self.upsert, map(self.encode, values))
 
 
 def _seal(cells: Sequence[Cell]) -> int:

@@ -1,14 +1,16 @@
-"""The JSON API: reads of the live state and of the store, and the two things that may be asked."""
+"""The JSON API: reads of the live state and of the store, and the few things that may be asked."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from monitor.model import Release, ReleaseStatus
+from monitor.probes.heartbeat_board import PingKind
 from monitor.store.base import IncidentHistory, StoreError
 from monitor.web.guard import read_object
 from monitor.web.overview import look_at_deployments, read_burn_rates
@@ -28,6 +30,15 @@ RELEASE_SCHEMA = {
         "deployment": {"type": "string"},
         "revision": {"type": "string", "minLength": 1, "maxLength": REVISION_LENGTH},
         "status": {"enum": list(ACCEPTED_STATUSES)},
+    },
+}
+PING_SCHEMA = {
+    "type": "object",
+    "required": ["heartbeat"],
+    "additionalProperties": False,
+    "properties": {
+        "heartbeat": {"type": "string", "description": "deployment/probe"},
+        "kind": {"enum": list(PingKind), "default": PingKind.FINISH},
     },
 }
 
@@ -87,13 +98,21 @@ class Api:
         return json_response({"alerts": alerts})
 
     async def incidents(self, request: web.Request) -> web.Response:
-        """Return incidents from the store, newest first."""
-        history = await self._history(_limit(request))
-        return json_response({"incidents": [entry.incident for entry in history]})
+        """Return incidents, newest first: those of the store, and those it could not take yet."""
+        limit = _limit(request)
+        incidents = {entry.incident.id: entry.incident for entry in await self._history(limit)}
+        incidents |= {incident.id: incident for incident in self._view.incidents()}
+        newest = sorted(incidents.values(), key=lambda each: each.opened_at, reverse=True)
+        return json_response({"incidents": newest[:limit]})
 
     async def incident(self, request: web.Request) -> web.Response:
         """Return one incident with its ledger and its rollbacks."""
-        history = await self._history(1, request.match_info["id"])
+        wanted = request.match_info["id"]
+        history = await self._history(1, wanted)
+        live = next((each for each in self._view.incidents() if each.id == wanted), None)
+        if live is not None:
+            known = history[0] if history else IncidentHistory(incident=live)
+            return json_response(replace(known, incident=live))
         if not history:
             raise RefusalError(404, "no such incident; see /api/v1/incidents")
         return json_response(history[0])
@@ -131,6 +150,19 @@ class Api:
                 503, "overloaded; send it again", headers={"Retry-After": "1"}
             ) from None
         return json_response({"accepted": release}, status=202)
+
+    async def ping(self, request: web.Request) -> web.Response:
+        """Take in a job's sign of life for a probe of kind heartbeat."""
+        body = await read_object(request) if request.can_read_body else {}
+        name, kind = body.get("heartbeat"), body.get("kind", PingKind.FINISH)
+        if body.keys() - PING_SCHEMA["properties"].keys() or kind not in list(PingKind):  # type: ignore[attr-defined]
+            kinds = ", ".join(PingKind)
+            raise RefusalError(400, f"send heartbeat (deployment/probe), and kind: one of {kinds}")
+        board = self._view.heartbeats
+        if not isinstance(name, str) or not board.ping(name, PingKind(kind), self._view.now()):
+            names = ", ".join(sorted(board.expected)) or "none"
+            raise RefusalError(404, f"no such heartbeat; there are: {names}")
+        return json_response({"accepted": {"heartbeat": name, "kind": kind}}, status=202)
 
     async def reload(self, _request: web.Request) -> web.Response:
         """Read the configuration again."""

@@ -10,7 +10,7 @@ from importlib.resources import files
 from aiohttp import web
 
 from monitor.fields import Secret
-from monitor.web.api import RELEASE_SCHEMA, Api
+from monitor.web.api import PING_SCHEMA, RELEASE_SCHEMA, Api
 from monitor.web.endpoint import Endpoint, openapi
 from monitor.web.exposition import Exposition
 from monitor.web.guard import BODY_LIMIT, add_security_headers, guard_changes, speak_plainly
@@ -150,6 +150,14 @@ def _api(api: Api) -> list[Endpoint]:
             summary="Tell of a release",
             status=202,
             body=RELEASE_SCHEMA,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{root}/heartbeats",
+            handler=api.ping,
+            summary="A job's sign of life",
+            status=202,
+            body=PING_SCHEMA,
         ),
         Endpoint(path=f"{root}/rollbacks", handler=api.rollbacks, summary="Rollbacks"),
         Endpoint(

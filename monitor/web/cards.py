@@ -76,7 +76,10 @@ def deployment_card(picture: DeploymentPicture, now: float) -> Markup:
 
 def _link(url: str) -> Markup:
     """Return a link without the credentials that a URL may carry; only http leads anywhere."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return tag("span", url)
     shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     if parts.scheme not in {"http", "https"}:
         return tag("span", shown)

@@ -5,10 +5,10 @@ Keeps nothing. No data is an absent series, never -1 or NaN. Never holds the eve
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 
-from prometheus_client.metrics_core import Metric
+from prometheus_client.utils import floatToGoString
 
 from monitor.metrics import (
     ALERT_NO_DATA,
@@ -42,35 +42,83 @@ from monitor.web.pace import Monotonic, Pace
 
 EXPORTED_WINDOWS = ("5m", "1h", "6h", "1d", "3d", "30d")
 QUANTILES = (("0.5", Fraction(1, 2)), ("0.95", Fraction(19, 20)), ("0.99", Fraction(99, 100)))
+LINES_PER_PART = 256
+
+
+class Family:
+    """The lines of one series, as text that both formats share."""
+
+    __slots__ = ("_lines", "_parts", "series")
+
+    def __init__(self, series: Series) -> None:
+        """Start without a line."""
+        self.series = series
+        self._lines: list[str] = []
+        self._parts: list[bytes] = []
+
+    def write(self, line: str) -> None:
+        """Append one line."""
+        self._lines.append(line)
+        # Hundreds of thousands of short strings would be as slow to let go as to make.
+        if len(self._lines) >= LINES_PER_PART:
+            self._join()
+
+    def parts(self) -> Sequence[bytes]:
+        """Return all lines, in parts of moderate size."""
+        self._join()
+        return self._parts
+
+    def _join(self) -> None:
+        self._parts.append("".join(self._lines).encode(errors="replace"))
+        self._lines.clear()
 
 
 class _Sheet:
-    """The exposition while it grows: one family for each series that has a value."""
+    """The exposition while it grows: one family for each series that has a value.
+
+    Lines are written at once. Objects for each sample, as client libraries make them, would set
+    off the garbage collector, which holds everything up for as long as the whole heap takes.
+    """
 
     def __init__(self) -> None:
-        self._families: dict[str, Metric] = {}
+        self._families: dict[str, Family] = {}
+        self._escaped: dict[str, str] = {}
 
     def add(self, series: Series, row: Row, value: float | Fraction | None) -> None:
         if value is not None:
-            labels = dict(zip(series.labels, row, strict=True))
-            self._family(series).add_sample(series.name, labels, float(value))
+            labels = self._labels(series.labels, row)
+            self._family(series).write(f"{series.name}{labels} {floatToGoString(value)}\n")
 
     def add_histogram(self, series: Series, row: Row, histogram: Histogram) -> None:
-        family, labels = self._family(series), dict(zip(series.labels, row, strict=True))
-        buckets = histogram.buckets()
+        family, buckets = self._family(series), histogram.buckets()
         for bound, count in buckets:
-            family.add_sample(f"{series.name}_bucket", {**labels, "le": bound}, count)
-        family.add_sample(f"{series.name}_count", labels, buckets[-1][1])
-        family.add_sample(f"{series.name}_sum", labels, histogram.sum)
+            labels = self._labels((*series.labels, "le"), (*row, bound))
+            family.write(f"{series.name}_bucket{labels} {floatToGoString(count)}\n")
+        labels = self._labels(series.labels, row)
+        family.write(f"{series.name}_count{labels} {floatToGoString(buckets[-1][1])}\n")
+        family.write(f"{series.name}_sum{labels} {floatToGoString(histogram.sum)}\n")
 
-    def families(self) -> list[Metric]:
+    def families(self) -> list[Family]:
         return [self._families[name] for name in sorted(self._families)]
 
-    def _family(self, series: Series) -> Metric:
-        if series.name not in self._families:
-            base = series.name.removesuffix("_total")
-            self._families[series.name] = Metric(base, series.help, series.kind)
-        return self._families[series.name]
+    def _family(self, series: Series) -> Family:
+        family = self._families.get(series.name)
+        if family is None:
+            family = self._families[series.name] = Family(series)
+        return family
+
+    def _labels(self, names: Row, values: Row) -> str:
+        pairs = [
+            f'{name}="{self._escape(value)}"' for name, value in zip(names, values, strict=True)
+        ]
+        return f"{{{','.join(pairs)}}}" if pairs else ""
+
+    def _escape(self, value: str) -> str:
+        escaped = self._escaped.get(value)
+        if escaped is None:
+            escaped = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+            self._escaped[value] = escaped
+        return escaped
 
 
 async def collect(
@@ -81,7 +129,7 @@ async def collect(
     backlog: Mapping[str, tuple[int, float]],
     now: float,
     monotonic: Monotonic,
-) -> list[Metric]:
+) -> list[Family]:
     """Return all families, sorted by name, without holding the event loop for long.
 
     `backlog` maps a channel to (messages owed, age of the oldest in seconds). The engine may step
@@ -89,8 +137,32 @@ async def collect(
     """
     pace, sheet = Pace(monotonic), _Sheet()
     known = {*channels, *backlog}
-    telemetry.seed(engine.specs, known)
-    live = await _live(engine, known, pace)
+    await _tallies(sheet, engine, telemetry, known, pace)
+    for channel in sorted(known):
+        depth, oldest_s = backlog.get(channel, (0, 0.0))
+        sheet.add(OUTBOX_DEPTH, (channel,), depth)
+        sheet.add(OUTBOX_OLDEST, (channel,), oldest_s)
+    for name, spec in tuple(engine.specs.items()):
+        await pace.breathe()
+        if name in engine.specs:
+            for _ in _deployment(sheet, engine, spec, now):
+                await pace.breathe()
+                if name not in engine.specs:
+                    break
+    for _ in _alerts(sheet, engine):
+        await pace.breathe()
+    return sheet.families()
+
+
+async def _tallies(
+    sheet: _Sheet, engine: Engine, telemetry: Telemetry, channels: Collection[str], pace: Pace
+) -> None:
+    """Add the tallies of our own work; forget those of what is gone."""
+    telemetry.seed((), channels)
+    for name in tuple(engine.specs):
+        telemetry.seed((name,), ())
+        await pace.breathe()
+    live = await _live(engine, channels, pace)
     for series, row, value in telemetry.numbers():
         if _is_live(live, series, row):
             sheet.add(series, row, value)
@@ -103,19 +175,6 @@ async def collect(
         else:
             telemetry.forget(series, row)
         await pace.breathe()
-    for channel in sorted(known):
-        depth, oldest_s = backlog.get(channel, (0, 0.0))
-        sheet.add(OUTBOX_DEPTH, (channel,), depth)
-        sheet.add(OUTBOX_OLDEST, (channel,), oldest_s)
-    for name, spec in tuple(engine.specs.items()):
-        await pace.breathe()
-        if name in engine.specs:
-            for _ in _deployment(sheet, engine, spec, now):
-                await pace.breathe()
-                if name not in engine.specs:
-                    break
-    _alerts(sheet, engine)
-    return sheet.families()
 
 
 async def _live(engine: Engine, channels: Collection[str], pace: Pace) -> dict[Row, set[Row]]:
@@ -186,7 +245,8 @@ def _target(sheet: _Sheet, engine: Engine, target: Target) -> None:
         sheet.add(PROBE_CERTIFICATE_EXPIRY, where, sample.certificate_expires_at)
 
 
-def _alerts(sheet: _Sheet, engine: Engine) -> None:
+def _alerts(sheet: _Sheet, engine: Engine) -> Iterator[None]:
+    """Add all alerts; yields after each."""
     rules = {rule.name: rule for rule in engine.rules}
     for status in engine.alerts():
         rule, spec = rules.get(status.rule), engine.specs.get(status.deployment)
@@ -196,6 +256,7 @@ def _alerts(sheet: _Sheet, engine: Engine) -> None:
         for state in (AlertState.PENDING, AlertState.FIRING):
             sheet.add(ALERTS, (*row, rule.severity, state), status.state is state)
         sheet.add(ALERT_NO_DATA, row, status.no_data)
+        yield
 
 
 def _signal(name: str) -> Signal:

@@ -1,35 +1,34 @@
 """GET /metrics: which format, and one rendering for all who scrape at the same time.
 
-Rendering runs in a thread: the text of thousands of series would hold up probes otherwise.
+Compression runs in a thread: megabytes of text would hold up probes otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from enum import Enum
 
 from aiohttp import web
-from prometheus_client import generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.registry import Collector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 
-from monitor.web.collect import collect
+from monitor.web.collect import Family, collect
 from monitor.web.respond import SingleFlight
 from monitor.web.view import View
 
 GZIP_LEVEL = 4
+_GZIP = zlib.MAX_WBITS | 16
+"""Window bits that ask zlib for gzip's header and trailer."""
 
 
 class Format(Enum):
     """The two expositions; the value is the content type."""
 
-    TEXT = "text/plain; version=0.0.4; charset=utf-8"
-    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    TEXT = CONTENT_TYPE_PLAIN_0_0_4
+    OPENMETRICS = CONTENT_TYPE_LATEST
 
 
 def negotiate(accept: str) -> Format:
@@ -65,24 +64,24 @@ def _qualities(header: str) -> dict[str, float]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Collected(Collector):
-    """Families that were collected before, in the shape that the renderers ask for."""
+def render(families: Sequence[Family], form: Format, *, compress: bool) -> bytes:
+    """Return the body; compressing is costly, so not for the event loop's thread."""
+    if not compress:
+        return b"".join(_parts(families, form))
+    # In parts, each of which lets the other threads go on meanwhile.
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP)
+    return b"".join([*map(packer.compress, _parts(families, form)), packer.flush()])
 
-    families: Sequence[Metric]
 
-    def collect(self) -> Sequence[Metric]:
-        return self.families
-
-
-def render(families: Sequence[Metric], form: Format, *, compress: bool) -> bytes:
-    """Return the body; blocking and costly, so not for the event loop's thread."""
-    collected = _Collected(families)
+def _parts(families: Sequence[Family], form: Format) -> Iterator[bytes]:
+    for family in families:
+        series = family.series
+        # The formats differ in what a family of counters is called, and in how the text ends.
+        name = series.name.removesuffix("_total") if form is Format.OPENMETRICS else series.name
+        yield f"# HELP {name} {series.help}\n# TYPE {name} {series.kind}\n".encode()
+        yield from family.parts()
     if form is Format.OPENMETRICS:
-        body: bytes = generate_openmetrics(collected)  # type: ignore[no-untyped-call] # theirs
-    else:
-        body = generate_latest(collected)
-    return gzip.compress(body, GZIP_LEVEL, mtime=0) if compress else body
+        yield b"# EOF\n"
 
 
 class Exposition:

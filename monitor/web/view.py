@@ -7,6 +7,7 @@ from typing import Protocol
 
 from monitor.metrics import Telemetry
 from monitor.model import Incident, Owed, Release, RollbackRecord
+from monitor.probes.heartbeat_board import HeartbeatBoard
 from monitor.slo.engine import Engine
 from monitor.store.base import IncidentHistory
 
@@ -27,6 +28,11 @@ class View(Protocol):
     @property
     def channels(self) -> Sequence[str]:
         """Names of the configured channels."""
+        ...
+
+    @property
+    def heartbeats(self) -> HeartbeatBoard:
+        """Where the pings of jobs are noted."""
         ...
 
     def now(self) -> float:

@@ -47,6 +47,12 @@ class Cast:
     pagerduty: PagerDutyFake
     github: GitHubFake
     mailbox: Mailbox
+    config: dict[str, Any]
+    """What `write` writes; a test may change it first."""
+
+    def write(self, *more_rules: dict[str, Any]) -> None:
+        """Write the configuration as it is now, with `more_rules` behind the one of every story."""
+        self.daemon.write(self.config, alerts={"alerts": [*RULES["alerts"], *more_rules]})
 
     def slack_texts(self, word: str) -> list[str]:
         """Return the Slack messages whose title says `word`."""
@@ -105,15 +111,18 @@ async def cast(
             "SMTP_PASSWORD": PASSWORD,
         }
         daemon = Daemon(home, env)
-        daemon.write(_config(site_url, pagerduty_url, github_url, mailbox), alerts=RULES)
-        yield Cast(
+        story = Cast(
             daemon=daemon,
             site=site,
             slack=slack,
             pagerduty=pagerduty,
             github=github,
             mailbox=mailbox,
+            config=_config(site_url, pagerduty_url, github_url, mailbox),
         )
+        story.write()
+        stack.push_async_callback(daemon.clean_up)
+        yield story
 
 
 def _config(site: str, pagerduty: str, github: str, mailbox: Mailbox) -> dict[str, Any]:

@@ -86,6 +86,32 @@ async def test_a_stuck_console_does_not_hold_the_loop(notify_io: NotifyIO) -> No
     assert [stuck.result, queued.result] == [DeliveryResult.UNCERTAIN, DeliveryResult.RETRY]
 
 
+async def test_a_stuck_console_takes_one_thread_and_no_more(notify_io: NotifyIO) -> None:
+    """However often it is tried, by whichever channel: other channels keep their threads."""
+    console = Stuck()
+    stuck = replace(notify_io, console=console)
+    first = await build(stuck, timeout="50ms").send(message(), 10, None)
+    later = [await build(stuck).send(message(), 10, None) for _ in range(2)]
+    free = notify_io.executor.submit(lambda: "free").result(timeout=5)
+    console.release.set()
+    assert first.result is DeliveryResult.UNCERTAIN
+    assert [each.result for each in later] == [DeliveryResult.RETRY] * 2
+    assert free == "free"
+
+
+async def test_a_stuck_console_repeats_no_line_of_the_file(
+    notify_io: NotifyIO, tmp_path: Path
+) -> None:
+    """Once the line is kept the message is delivered, so it is not sent again."""
+    console = Stuck()
+    path = tmp_path / "inbox.jsonl"
+    inbox = build(replace(notify_io, console=console), path, timeout="50ms")
+    delivery = await inbox.send(message(), 10, None)
+    console.release.set()
+    assert delivery.result is DeliveryResult.DELIVERED
+    assert len(path.read_text().splitlines()) == 1
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 async def test_hostile_text_prints_anywhere(

@@ -75,6 +75,7 @@ async def test_the_secret_path_reaches_the_server_only(
 ) -> None:
     """The client logs the address of every request; the secret part is not in it."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="httpx2")
     provider = Says(Reply(status=200, body=b"ok"))
     async with serve(provider) as url:
         answer = await attempt(notify_io, f"{url}/services/{CANARY}?token={CANARY}")

@@ -23,6 +23,15 @@ SOUND = Evidence(
     previous_revision="A",
     status=ReleaseStatus.SUCCEEDED,
     revision_at_transition="B",
+    revision_since=NOW - 600,
+    revision_seen_at=NOW,
+    before_seen_at=None,
+    announced=False,
+    wanted=True,
+    started_at=NOW - 600,
+    fired_at=NOW - 600,
+    blames_samples=True,
+    bad_samples=1,
     valid_samples=5,
     unknown_samples=5,
     coverage=0.5,
@@ -61,6 +70,7 @@ def record(
 OBJECTIONS: list[tuple[dict[str, Any], Reason]] = [
     ({"firing": False}, Reason.NOT_FIRING),
     ({"durable": False}, Reason.NOT_DURABLE),
+    ({"state_lost": True}, Reason.STATE_LOST),
     ({"blind": True}, Reason.BLIND),
     ({"no_data": True}, Reason.NO_DATA),
     ({"valid_samples": 4, "unknown_samples": 0}, Reason.FEW_SAMPLES),
@@ -73,7 +83,18 @@ OBJECTIONS: list[tuple[dict[str, Any], Reason]] = [
     ({"revision": None}, Reason.REVISION_UNKNOWN),
     ({"revision_at_transition": None}, Reason.REVISION_UNKNOWN),
     ({"revision": None, "revision_at_transition": None}, Reason.REVISION_UNKNOWN),
+    ({"wanted": False}, Reason.NOT_WANTED),
+    ({"revision_seen_at": None}, Reason.NOT_CONFIRMED),
+    ({"revision_seen_at": NOW - 600}, Reason.NOT_CONFIRMED),
     ({"revision": "C"}, Reason.REVISION_CHANGED),
+    ({"revision": "C", "before_seen_at": NOW - 599}, Reason.REVISION_CHANGED),
+    (
+        {"revision": "C", "before_seen_at": NOW - 601, "announced": True},
+        Reason.REVISION_CHANGED,
+    ),
+    ({"revision_since": NOW - 599}, Reason.REVISION_CHANGED),
+    ({"revision_since": None}, Reason.REVISION_CHANGED),
+    ({"bad_samples": 0}, Reason.NO_BAD_SAMPLE),
     ({"previous_revision": None}, Reason.NO_TARGET),
     ({"previous_revision": "B"}, Reason.NO_TARGET),
     ({"status": ReleaseStatus.ROLLING_BACK}, Reason.UNDER_WAY),
@@ -98,6 +119,22 @@ OBJECTIONS: list[tuple[dict[str, Any], Reason]] = [
     ({"history": [record(RollbackState.SUCCEEDED, age_s=599.9)]}, Reason.COOLDOWN),
     ({"history": [record(RollbackState.FAILED, age_s=700, took_s=200)]}, Reason.COOLDOWN),
 ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # Seen first after the alert, but the one before it was last seen before the trouble.
+        {"revision": "C", "revision_since": NOW - 590, "before_seen_at": NOW - 600},
+        # A pipeline told us what runs: no probe has to confirm it.
+        {"announced": True, "revision_seen_at": None},
+        # A rule about latency blames no sample.
+        {"blames_samples": False, "bad_samples": 0},
+    ],
+)
+def test_the_release_that_came_with_the_trouble_is_rolled_back(change: dict[str, Any]) -> None:
+    """Probes see a release late; that alone does not clear it."""
+    assert decide(POLICY, replace(SOUND, **change), NOW).allowed
 
 
 def test_sound_evidence_allows() -> None:

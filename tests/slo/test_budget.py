@@ -43,7 +43,9 @@ def test_budget_of_28_days_at_99_95_percent(
     availability: str, spent_min: float, left_min: float
 ) -> None:
     """Vector A4 in minutes: 20.16 are allowed."""
-    budget = budget_of(1 - Fraction(availability), objective("0.9995", 28 * DAY), Fraction(28 * DAY))
+    budget = budget_of(
+        1 - Fraction(availability), objective("0.9995", 28 * DAY), Fraction(28 * DAY)
+    )
     assert budget.allowed_s / 60 == pytest.approx(20.16)
     assert budget.spent_s / 60 == pytest.approx(spent_min)
     assert budget.remaining * budget.allowed_s / 60 == pytest.approx(left_min)

@@ -164,3 +164,21 @@ def test_the_way_back_is_never_the_current_nor_a_bad_revision(story: Story) -> N
         if tracker.current is not None and way_back is not None:
             assert way_back != tracker.current.revision
             assert way_back not in bad
+
+
+@pytest.mark.parametrize(
+    ("story", "since"),
+    [
+        ([], None),
+        (["a", "a", "a"], 0),
+        (["a", "b", "b"], 10),
+        (["a", "b", "a", "a"], 20),
+        (["a", ("b", IN_PROGRESS), "b", ("b", SUCCEEDED)], 10),
+        (["a", "b", ("b", ROLLING_BACK), ("a", ROLLED_BACK), "a"], 30),
+    ],
+)
+def test_since_is_when_the_revision_came_the_last_time(story: Story, since: float | None) -> None:
+    """A new status is no new revision; a revision that comes back is. Replay says the same."""
+    tracker, again = ReleaseTracker("web"), ReleaseTracker("web")
+    again.replay(tell(tracker, story))
+    assert tracker.sighting.since == again.sighting.since == since

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.model import Outcome, ReleaseStatus
 from monitor.slo.engine import Engine
@@ -110,16 +112,27 @@ def test_unknown_samples_leave_the_ratios_and_lower_coverage() -> None:
     assert value(engine, "uptime_percentage", 599.0) == 100.0
     assert value(engine, "p99_latency_10m", 599.0) == pytest.approx(200, rel=0.01)
     assert value(engine, "samples_10m", 599.0) == 30.0
-    assert value(engine, "coverage_10m", 599.0) == pytest.approx(450 / 599 * 100)
+    assert value(engine, "coverage_10m", 599.0) == pytest.approx(450 / (39 * 15) * 100)
     assert engine.window("web", 600, 599.0).unknown == 10
+
+
+@given(phase_s=st.floats(0, 14.9), later_s=st.floats(0, 15))
+def test_what_was_never_missed_is_covered_at_every_moment(phase_s: float, later_s: float) -> None:
+    """Wherever a bucket ends and however a probe's time falls, perfect measurement is 100 %."""
+    engine = Engine([spec()], [], 0.0)
+    for tick in range(61):
+        at = phase_s + tick * 15.0
+        engine.step(at, [sample(at, GOOD, latency_s=0.2)])
+    for window in ("1m", "5m", "10m"):
+        assert value(engine, f"coverage_{window}", at + later_s) == 100.0
 
 
 def test_coverage_expects_no_more_than_the_time_since_birth() -> None:
     """A young target is covered; a gap (fault 24) shows, and the share is never over 100."""
     engine = after([GOOD] * 4)
     assert value(engine, "coverage_1h", 60.0) == 100.0
-    assert value(engine, "coverage_1h", 120.0) == 50.0
-    assert engine.window("web", 3600, 120.0).coverage == 0.5
+    assert value(engine, "coverage_1h", 120.0) == pytest.approx(60 / (7 * 15) * 100)
+    assert engine.window("web", 3600, 120.0).coverage == pytest.approx(60 / 105)
     assert value(Engine([spec()], [], 0.0), "coverage_1h", 0.0) is None
     assert value(after([GOOD, GOOD]), "coverage_1m", 15.0) == 100.0
 

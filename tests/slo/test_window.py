@@ -144,6 +144,22 @@ def test_timeouts_count_in_percentiles_as_the_time_waited() -> None:
     assert p95 == pytest.approx(5.0, rel=0.01)
 
 
+def test_a_tainted_latency_is_no_latency() -> None:
+    """What our own stall may have made counts as an outcome, and in no percentile."""
+    window = TargetWindow("t", 1000.0)
+    for latency_s, tainted_s in ((0.1, 0.0), (9.0, 0.2)):
+        sample = Sample(
+            target="t",
+            at=1000.0,
+            outcome=Outcome.GOOD,
+            latency_s=latency_s,
+            tainted_s=tainted_s,
+        )
+        window.add(sample, 15)
+    found = stats(window, 60)
+    assert (found.good, found.latencies.count) == (2, 1)
+
+
 def test_nothing_known_is_none() -> None:
     """Ratios and quantiles of nothing are None, not zero."""
     found = stats_of([], 0)

@@ -154,11 +154,12 @@ def test_unsound_content_is_moved_aside(
         connection.execute(damage)
     database = open_database(tmp_path)
     aside = tmp_path / f"{FILE}.corrupt-20231114T221320Z"
-    assert database.load(make.now) == State(recovered_from=str(aside))
+    assert database.load(make.now) == State(recovered_from=str(aside), lost_at=int(make.now))
     assert aside.stat().st_size > 0
     database.commit(make.batch("new"))
     database.close()
-    assert open_database(tmp_path).load(make.now).recovered_from is None
+    later = open_database(tmp_path).load(make.now + 60)
+    assert (later.recovered_from, later.lost_at) == (None, int(make.now))
 
 
 def forbid_writing(content: bytearray) -> None:
@@ -266,7 +267,7 @@ def test_damaged_bytes_never_stop_the_start(
         if loaded.recovered_from is None:
             assert loaded in (closed.states if changed else [State()])
         else:
-            assert loaded == State(recovered_from=loaded.recovered_from)
+            assert loaded == State(recovered_from=loaded.recovered_from, lost_at=int(make.now))
         database.commit(make.batch("new"))
         assert database.history(1, "new")
         database.close()

@@ -66,7 +66,7 @@ def test_makes_the_directory_for_this_user_only(tmp_path: Path) -> None:
 
 def test_second_process_is_told_who_is_there_and_kill_gives_it_back(tmp_path: Path) -> None:
     """Two processes on one directory: the second stops with the first one's pid; -9 frees it."""
-    with subprocess.Popen(  # noqa: S603 - our own words
+    with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
         cwd=Path(monitor.__file__).parents[1],
         stdin=subprocess.PIPE,
@@ -94,16 +94,14 @@ def test_release_gives_it_back(tmp_path: Path) -> None:
 def test_cannot_be_made(tmp_path: Path) -> None:
     """A path below a file names what is in the way and which setting to change."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"Not a directory; let storage\.directory name"):
+    with pytest.raises(StoreError, match=r"Not a directory; let storage\.path name"):
         DataDirectory(tmp_path / "file" / "data")
 
 
 def test_read_only_directory() -> None:
     """A directory without write permission names itself and which setting to change."""
     with read_only_directory() as path, without_privileges():
-        with pytest.raises(
-            StoreError, match=r"Permission denied; let storage\.directory name"
-        ) as e:
+        with pytest.raises(StoreError, match=r"Permission denied; let storage\.path name") as e:
             DataDirectory(path)
         assert str(path) in str(e.value)
 

@@ -125,7 +125,7 @@ def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, open_database:
     moments = random.Random(20231114)  # noqa: S311 - repeatable, not secret
     acknowledged = -1
     for _ in range(5):
-        with subprocess.Popen(  # noqa: S603 - our own words
+        with subprocess.Popen(
             [sys.executable, "-c", COMMIT_FOR_EVER, str(tmp_path), str(acknowledged + 1)],
             cwd=Path(monitor.__file__).parents[1],
             stdout=subprocess.PIPE,

@@ -23,6 +23,7 @@ from monitor.model import (
     Owed,
     Release,
     RollbackRecord,
+    Severity,
     Transition,
 )
 from monitor.store import rows
@@ -42,7 +43,16 @@ VALUE_OF: dict[str, type] = {
     "marks": Mark,
 }
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_from(
-    ["\x00", "a\x00b", "\ud800", "x\udfff\x00", "<!channel>", "é\u2028", "\U0001f525"]
+    [
+        "\x00",
+        "a\x00b",
+        "\ud800",
+        "x\udfff\x00",
+        "<!channel>",
+        "é\u2028",
+        "\U0001f525",
+        Severity.INFO,
+    ]
 )
 PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     str: ANY_TEXT,

@@ -31,18 +31,24 @@ class Daemon:
         self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._env = dict(env)
+        self.env = dict(env)
         self._process: asyncio.subprocess.Process | None = None
 
     def write(self, config: Mapping[str, Any], **files: Any) -> None:
         """Write monitor.yml, listening on our port, and `name.yml` for each of `files`."""
         server = {"listen": f"127.0.0.1:{self.port}", **config.get("server", {})}
-        whole = {**config, "server": server, "allowed_networks": ["127.0.0.0/8"]}
+        whole = {"allowed_networks": ["127.0.0.0/8"], **config, "server": server}
         for name, content in {"monitor": whole, **files}.items():
             (self.home / f"{name}.yml").write_text(yaml.safe_dump(content))
 
-    async def spawn(self) -> None:
-        """Start the process without waiting for it."""
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def spawn(self, output: int | None = None) -> None:
+        """Start the process without waiting for it; `output` is a descriptor instead of a file."""
         with (self.home / "monitor.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -51,14 +57,14 @@ class Daemon:
                 "run",
                 "--config",
                 str(self.home / "monitor.yml"),
-                env=self._env,
-                stdout=log,
-                stderr=log,
+                env=self.env,
+                stdout=log if output is None else output,
+                stderr=log if output is None else output,
             )
 
-    async def start(self) -> None:
+    async def start(self, output: int | None = None) -> None:
         """Start it and wait until it is ready."""
-        await self.spawn()
+        await self.spawn(output)
         await self.wait_for("/readyz", lambda answer: answer.status_code == 200)
 
     async def wait_for(self, path: str, holds: Any, within_s: float = START_S) -> httpx2.Response:
@@ -88,6 +94,12 @@ class Daemon:
         assert self._process is not None
         async with asyncio.timeout(STOP_S):
             return await self._process.wait()
+
+    async def clean_up(self) -> None:
+        """End it in any case; a failed test leaves no process behind."""
+        if self._process is not None and self._process.returncode is None:
+            self.kill()
+            await self.ended()
 
     async def stop(self) -> int:
         """SIGTERM, then wait."""

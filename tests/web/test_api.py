@@ -88,6 +88,15 @@ async def test_one_incident_with_its_ledger(client: TestClient) -> None:
     assert (await client.get("/api/v1/incidents/nope")).status == 404
 
 
+async def test_an_incident_that_is_not_saved_yet_is_shown(client: TestClient, world: World) -> None:
+    """A store that refuses hides no incident that is open."""
+    world.ledger = [each for each in world.ledger if each.incident.id != INCIDENT.id]
+    body = await get(client, "/api/v1/incidents")
+    assert [each["id"] for each in body["incidents"]] == [INCIDENT.id, CLOSED.id]
+    body = await get(client, f"/api/v1/incidents/{INCIDENT.id}")
+    assert (body["incident"]["id"], body["attempts"]) == (INCIDENT.id, [])
+
+
 async def test_deliveries(client: TestClient) -> None:
     """The ledger newest first, and what is owed."""
     body = await get(client, "/api/v1/deliveries")
@@ -247,3 +256,39 @@ async def test_the_contract_names_every_route(client: TestClient) -> None:
         for item in paths.values()
         for method, operation in item.items()
     )
+
+
+async def test_a_ping_is_noted_on_the_board(
+    client: TestClient, world: World, bearer: Mapping[str, str]
+) -> None:
+    """A job that somebody expects is heard; 202, at our own time."""
+    world.board.expect("shop-production/backup")
+    headers = {**bearer, "Content-Type": "application/json"}
+    body = {"heartbeat": "shop-production/backup", "kind": "start"}
+    answer = await client.post("/api/v1/heartbeats", json=body, headers=headers)
+    assert answer.status == 202
+    assert world.board.last("shop-production/backup").started_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("body", "refusal"),
+    [
+        ({"heartbeat": "nobody/knows"}, (404, "shop-production/backup")),
+        ({"heartbeat": 3}, (404, "shop-production/backup")),
+        ({"heartbeat": "shop-production/backup", "kind": "party"}, (400, "start, finish, fail")),
+        ({"heartbeat": "shop-production/backup", "at": 3}, (400, "start, finish, fail")),
+    ],
+)
+async def test_a_ping_that_means_nothing_is_refused(
+    client: TestClient,
+    world: World,
+    bearer: Mapping[str, str],
+    body: dict[str, object],
+    refusal: tuple[int, str],
+) -> None:
+    """The answer says what there is."""
+    world.board.expect("shop-production/backup")
+    headers = {**bearer, "Content-Type": "application/json"}
+    answer = await client.post("/api/v1/heartbeats", json=body, headers=headers)
+    assert answer.status == refusal[0]
+    assert refusal[1] in (await answer.json())["error"]

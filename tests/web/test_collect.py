@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import math
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count, pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.model import DeliveryResult, RollbackState
-from monitor.web.collect import collect
+from monitor.web.collect import LINES_PER_PART, Family, collect
 from monitor.web.exposition import Format, render
 from tests.web.world import NOW, SPECS, World
 
@@ -32,7 +40,7 @@ UNITLESS = {
 }
 
 
-async def gather(world: World, monotonic: Callable[[], float] = lambda: 0.0) -> list[Metric]:
+async def families_of(world: World, monotonic: Callable[[], float] = lambda: 0.0) -> list[Family]:
     return await collect(
         world.engine,
         world.telemetry,
@@ -41,6 +49,23 @@ async def gather(world: World, monotonic: Callable[[], float] = lambda: 0.0) -> 
         now=world.now(),
         monotonic=monotonic,
     )
+
+
+async def gather(world: World, monotonic: Callable[[], float] = lambda: 0.0) -> list[Metric]:
+    """Return the families as the reference parser reads them."""
+    text = render(await families_of(world, monotonic), Format.TEXT, compress=False)
+    return list(text_string_to_metric_families(text.decode()))
+
+
+async def read_by_both(world: World, name: str) -> list[Metric]:
+    """Return the family called `name` as both formats show it."""
+    families = await families_of(world)
+    text = render(families, Format.TEXT, compress=False).decode()
+    openmetrics = render(families, Format.OPENMETRICS, compress=False).decode()
+    found = [*text_string_to_metric_families(text), *parse_openmetrics(openmetrics)]
+    both = [family for family in found if family.name == name]
+    assert len(both) == 2
+    return both
 
 
 def values(families: Sequence[Metric], name: str, **labels: str) -> list[float]:
@@ -63,7 +88,7 @@ def names_with(families: Sequence[Metric], **labels: str) -> set[str]:
 
 async def test_promtool_has_nothing_to_say(world: World) -> None:
     """Debian's `promtool check metrics` is silent on a populated engine."""
-    text = render(await gather(world), Format.TEXT, compress=False)
+    text = render(await families_of(world), Format.TEXT, compress=False)
     families = list(text_string_to_metric_families(text.decode()))
     # The rules that promtool checks, for machines that do not have it.
     for family in families:
@@ -182,6 +207,62 @@ async def test_control_goes_back_to_the_loop_after_each_slice(world: World) -> N
     gaps = [after - before for before, after in pairwise(turns)]
     assert len(turns) > 50
     assert max(gaps) <= 4
+
+
+async def test_every_alert_is_followed_by_a_look_at_the_clock(world: World) -> None:
+    """Thousands of alerts are no reason to keep the loop."""
+    looks = count()
+    await families_of(world, lambda: float(next(looks)))
+    few = next(looks)
+    more = [replace(world.engine.rules[0], name=f"rule {number}") for number in range(50)]
+    world.engine.reconfigure(SPECS, more, NOW)
+    looks = count()
+    await families_of(world, lambda: float(next(looks)))
+    assert next(looks) - few >= 49 * len(SPECS)
+
+
+async def test_a_scrape_leaves_the_garbage_collector_little_to_do(world: World) -> None:
+    """What is kept of a scrape is text: collecting a large heap would stop everything."""
+    await families_of(world)
+    gc.collect()
+    before = len(gc.get_objects())
+    families = await families_of(world)
+    gc.collect()
+    lines = sum(part.count(b"\n") for family in families for part in family.parts())
+    assert lines > 300
+    assert len(gc.get_objects()) - before < lines / 2
+
+
+async def test_long_families_come_in_parts(empty_world: World) -> None:
+    """Every line once, in order, and no part larger than announced."""
+    names = [f"task-{number:04}" for number in range(3 * LINES_PER_PART + 1)]
+    for name in names:
+        empty_world.telemetry.count_task_restart(name)
+    families = {family.series.name: family for family in await families_of(empty_world)}
+    parts = families["monitor_task_restarts_total"].parts()
+    assert [part.count(b"\n") for part in parts] == [*[LINES_PER_PART] * 3, 1]
+    assert [line.split('"')[1] for part in parts for line in part.decode().splitlines()] == names
+
+
+@given(st.text(max_size=20))
+async def test_any_label_value_survives(value: str) -> None:
+    """Both reference parsers read back what was meant."""
+    world = World(specs=())
+    world.telemetry.count_task_restart(value)
+    for family in await read_by_both(world, "monitor_task_restarts"):
+        assert [sample.labels for sample in family.samples] == [{"task": value}]
+
+
+@pytest.mark.parametrize(
+    "number", [0.0, 0.1, 1e-7, -2.5, 1764000000.123, 1e300, math.inf, -math.inf]
+)
+async def test_any_number_survives(empty_world: World, number: float) -> None:
+    """Both reference parsers read back the same float."""
+    empty_world.telemetry.set_reload(ok=True, at=number)
+    for family in await read_by_both(
+        empty_world, "monitor_config_last_reload_success_timestamp_seconds"
+    ):
+        assert [sample.value for sample in family.samples] == [number]
 
 
 async def test_a_reload_in_the_middle_of_a_scrape_does_no_harm(

@@ -28,6 +28,7 @@ from monitor.model import (
     Target,
     Told,
 )
+from monitor.probes.heartbeat_board import HeartbeatBoard
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
 from monitor.slo.engine import DeploymentSpec, Engine
@@ -162,6 +163,7 @@ class World:
         self.engine = Engine(specs, RULES, NOW - 3600)
         self.channels: Sequence[str] = ("slack", "pagerduty")
         self.asked: list[object] = []
+        self.board = HeartbeatBoard()
         self.overloaded = False
         self.reload_error: str | None = None
         self.unready: str | None = None
@@ -243,6 +245,10 @@ class World:
 
     def now(self) -> float:
         return NOW
+
+    @property
+    def heartbeats(self) -> HeartbeatBoard:
+        return self.board
 
     def incidents(self) -> Sequence[Incident]:
         return self.open

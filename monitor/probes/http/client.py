@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from monitor.probes.base import ProbeIO
 from monitor.probes.failure import ProbeError, connect_failure, resolve_failure, tls_failure
+from monitor.probes.http.proxy import Tunnel
+from monitor.probes.http.route import DIRECT, Route
 from monitor.probes.http.trace import CONNECT, RESOLVE, Trace
 from monitor.probes.http.url import Url
 from monitor.probes.http.wire import Exchange, ResponseProtocol
@@ -25,33 +27,73 @@ _HANDSHAKE_S = 3600.0
 
 
 async def fetch(
-    url: Url, exchange: Exchange, io: ProbeIO, context: ssl.SSLContext | None, trace: Trace
+    url: Url,
+    exchange: Exchange,
+    io: ProbeIO,
+    context: ssl.SSLContext | None,
+    trace: Trace,
+    *,
+    route: Route = DIRECT,
 ) -> ResponseProtocol:
-    """Return the answer of `url` to `exchange`, on a fresh connection that is closed afterwards.
+    """Return the answer of `url` to `exchange`, on a fresh connection.
 
+    The connection is closed afterwards, unless `exchange.keep` and the answer `is_idle`.
     `context` is there exactly when `exchange.secure`. `trace` shows how far it came.
 
     Raises:
         ProbeError: whatever the network or the target did.
     """
-    addresses = await _addresses(url, io, trace)
-    trace.enter(CONNECT)
     trace.body_awaited = False
-    answer = ResponseProtocol(exchange, trace, asyncio.get_running_loop().create_future())
+    settled: asyncio.Future[ProbeError | None] = asyncio.get_running_loop().create_future()
+    answer = ResponseProtocol(exchange, trace, settled)
     try:
-        transport = await _connect(answer, addresses, url.port, io)
+        if route.proxy is None:
+            transport = await _reach(url, lambda: answer, io, trace, route)
+        else:
+            transport = await _reach_through(route, route.proxy, url, answer, io)
         if context is not None:
             await _secure(answer, transport, url.host, context, trace)
-        failure = await answer.settled
-    finally:
+        failure = await settled
+    except BaseException:
         answer.abort()
+        raise
     if failure is not None:
         raise failure
     return answer
 
 
-async def _addresses(url: Url, io: ProbeIO, trace: Trace) -> Sequence[str]:
-    """Return the addresses of `url` that may be connected to; never none."""
+async def refetch(
+    answer: ResponseProtocol, exchange: Exchange, trace: Trace
+) -> ResponseProtocol | None:
+    """Return the answer to `exchange` on the open connection of an earlier one.
+
+    None when the server had given that connection up, which says nothing about the target.
+
+    Raises:
+        ProbeError: whatever the network or the target did.
+    """
+    settled: asyncio.Future[ProbeError | None] = asyncio.get_running_loop().create_future()
+    answer.renew(exchange, trace, settled)
+    try:
+        failure = await settled
+    except BaseException:
+        answer.abort()
+        raise
+    if failure is None:
+        return answer
+    if not answer.has_begun and failure.reason in {Reason.RESET, Reason.TRUNCATED}:
+        return None
+    raise failure
+
+
+async def _reach(
+    url: Url,
+    factory: Callable[[], asyncio.Protocol],
+    io: ProbeIO,
+    trace: Trace,
+    route: Route,
+) -> asyncio.BaseTransport:
+    """Resolve and connect to the host and port of `url`."""
     if url.is_address:
         found: Sequence[str] = (url.host,)
     else:
@@ -62,6 +104,11 @@ async def _addresses(url: Url, io: ProbeIO, trace: Trace) -> Sequence[str]:
             raise resolve_failure(error, url.host) from error
         if not found:
             raise ProbeError(Reason.DNS, f"no address for {url.host}")
+    return await _connect(factory, route.order(_permitted(url, found, io)), url.port, io, trace)
+
+
+def _permitted(url: Url, found: Sequence[str], io: ProbeIO) -> Sequence[str]:
+    """Return those of the addresses of `url` that may be connected to; never none."""
     allowed = [address for address in found if io.addresses.denial(address) is None]
     if not allowed:
         kind = io.addresses.denial(found[0])
@@ -70,14 +117,51 @@ async def _addresses(url: Url, io: ProbeIO, trace: Trace) -> Sequence[str]:
     return allowed
 
 
+async def _reach_through(
+    route: Route, proxy: Url, url: Url, answer: ResponseProtocol, io: ProbeIO
+) -> asyncio.BaseTransport:
+    """Connect to `proxy`, and for a secure `url` through it; its failure is not the target's.
+
+    A name is looked up by the proxy, which therefore has to keep a policy of addresses itself.
+    """
+    if url.is_address:
+        _permitted(url, (url.host,), io)
+    trace = answer.trace
+    tunnel = Tunnel(url, trace, asyncio.get_running_loop().create_future())
+    secure = url.scheme == "https"
+    trace.waiting_for = Reason.PROXY
+    try:
+        transport = await _reach(proxy, lambda: tunnel if secure else answer, io, trace, route)
+    except ProbeError as error:
+        raise ProbeError(Reason.PROXY, f"the proxy cannot be reached: {error.detail}") from error
+    if not secure:
+        return transport
+    try:
+        failure = await tunnel.settled
+    except BaseException:
+        tunnel.abort()
+        raise
+    if failure is not None:
+        tunnel.abort()
+        raise failure
+    cast("asyncio.Transport", transport).set_protocol(answer)
+    answer.attach(transport)
+    return transport
+
+
 async def _connect(
-    answer: ResponseProtocol, addresses: Sequence[str], port: int, io: ProbeIO
+    factory: Callable[[], asyncio.Protocol],
+    addresses: Sequence[str],
+    port: int,
+    io: ProbeIO,
+    trace: Trace,
 ) -> asyncio.BaseTransport:
     """Connect to the first of `addresses` that answers; raise the most telling failure."""
-    failures = []
+    failures: list[ProbeError] = []
     for address in addresses:
+        trace.enter(CONNECT)
         try:
-            transport, _ = await io.connect(lambda: answer, address, port)
+            transport, _ = await io.connect(factory, address, port)
         except OSError as error:
             failures.append(connect_failure(error, address, port))
             if failures[-1].reason not in _TRY_NEXT:

@@ -2,65 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from monitor.fields import Duration, Model, Secret, Size
+from monitor.fields import Duration, Size
 from monitor.model import Deployment, Target
 from monitor.probes.base import ProbeConfig, ProbeIO
-from monitor.probes.http.assertions import Checks, JsonCheck, StatusRanges, format_statuses
-from monitor.probes.http.conditions import (
-    compile_regex,
-    equals,
-    exists,
-    greater_than,
-    less_than,
-    matches,
+from monitor.probes.http.assertions import Checks, HeaderCheck, StatusRanges
+from monitor.probes.http.auth import Auth
+from monitor.probes.http.conditions import compile_regex
+from monitor.probes.http.expression import Expression
+from monitor.probes.http.fields import (
+    Cel,
+    HeaderPatterns,
+    Headers,
+    JsonAssertion,
+    JsonPathText,
+    ProxyUrl,
+    Regex,
+    Statuses,
+    UrlPath,
 )
+from monitor.probes.http.identity import ClientCertificate
 from monitor.probes.http.jsonpath import parse_path
+from monitor.probes.http.kept import KeptConnection
 from monitor.probes.http.probe import HttpProbe
-from monitor.probes.http.request import Request, check_header
-from monitor.probes.http.url import join
+from monitor.probes.http.request import Request
+from monitor.probes.http.route import Route
+from monitor.probes.http.url import join, parse_url
 
-_STATUS = r"([1-9]\d\d)(?:-([1-9]\d\d))?"
 _SUCCESS = ((200, 299),)
 _REDIRECTION = (300, 399)
 _MAX_BODY_LIMIT = 1024 * 1024
-
-
-def parse_statuses(value: object) -> StatusRanges:
-    """Return the ranges of `200`, `200-299` or a list of these.
-
-    Raises:
-        ValueError: when one of them is neither, or there is none.
-    """
-    ranges = []
-    for item in value if isinstance(value, list) else [value]:
-        match = re.fullmatch(_STATUS, str(item)) if isinstance(item, int | str) else None
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if last < first:
-            msg = "expected a status such as 200, a range such as 200-299, or a list of these"
-            raise ValueError(msg)
-        ranges.append((first, last))
-    if not ranges:
-        msg = "expected at least one status"
-        raise ValueError(msg)
-    return tuple(ranges)
-
-
-def _check_regex(text: str) -> str:
-    compile_regex(text)
-    return text
+_V6 = 6
 
 
 def _are_redirects(statuses: StatusRanges) -> bool:
@@ -68,83 +43,37 @@ def _are_redirects(statuses: StatusRanges) -> bool:
     return all(lowest <= first and last <= highest for first, last in statuses)
 
 
-def _check_json_path(text: str) -> str:
-    parse_path(text)
-    return text
-
-
-_STATUS_SCHEMA = {
-    "anyOf": [
-        {"type": "integer", "minimum": 100, "maximum": 999},
-        {"type": "string", "pattern": f"^{_STATUS}$"},
-    ]
-}
-Statuses = Annotated[
-    StatusRanges,
-    BeforeValidator(parse_statuses),
-    PlainSerializer(lambda ranges: format_statuses(ranges).split(", ")),
-    WithJsonSchema(
-        {
-            "anyOf": [*_STATUS_SCHEMA["anyOf"], {"type": "array", "items": _STATUS_SCHEMA}],
-            "examples": ["200-299"],
-        }
-    ),
-]
-Regex = Annotated[str, AfterValidator(_check_regex)]
-JsonPathText = Annotated[str, AfterValidator(_check_json_path)]
-
-
-class JsonAssertion(Model):
-    """Conditions on one place of a JSON body; all of those given must hold."""
-
-    path: JsonPathText
-    equals: str | bool | int | float | None = None
-    exists: bool | None = None
-    matches: Regex | None = None
-    """RE2, somewhere in a text."""
-    less_than: float | None = None
-    greater_than: float | None = None
-
-    @model_validator(mode="after")
-    def _has_condition(self) -> Self:
-        if self.model_fields_set <= {"path"}:
-            msg = "expected one of equals, exists, matches, less_than, greater_than"
-            raise ValueError(msg)
-        return self
-
-    def compiled(self) -> tuple[JsonCheck, ...]:
-        """Return one check for each condition."""
-        found = []
-        if self.exists is not None:
-            found.append(exists(wanted=self.exists))
-        if "equals" in self.model_fields_set:
-            found.append(equals(self.equals))
-        if self.matches is not None:
-            found.append(matches(self.matches))
-        if self.less_than is not None:
-            found.append(less_than(self.less_than))
-        if self.greater_than is not None:
-            found.append(greater_than(self.greater_than))
-        path = parse_path(self.path)
-        return tuple(JsonCheck(self.path, path, condition) for condition in found)
-
-
 class HttpProbeConfig(ProbeConfig):
     """One HTTP or HTTPS request and what its answer must look like."""
 
     kind: Literal["http"] = "http"
-    path: str = "/"
+    path: UrlPath = "/"
     """Appended to the deployment's URL; `/` stands for that URL as it is written."""
     method: Literal["GET", "HEAD", "POST"] = "GET"
-    headers: dict[str, str | Secret] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     """Secrets, Authorization, Cookie and Host are sent to the deployment's own origin only."""
     body: str | None = None
+    auth: Auth | None = None
+    """Goes to the deployment's own origin only."""
+    client_certificate: ClientCertificate | None = None
+    """Shown to the deployment's own origin only."""
+    ip: Literal[4, 6, "any"] = "any"
+    """Which addresses to try first; the others remain as a fallback."""
+    proxy: ProxyUrl | None = None
+    """HTTP proxy that relays http and tunnels https; it looks up the names of targets itself."""
+    keep_alive: bool = False
+    """Use one connection for all probes as long as the target allows; connecting is then seen
+    only when it must be done again."""
     status: Statuses = _SUCCESS
     """Of the answer at the end of all redirects."""
+    headers_match: HeaderPatterns = Field(default_factory=dict)
+    """Name of a header and what RE2 must find in one of its values."""
     body_contains: Annotated[str, Field(min_length=1)] | None = None
     body_matches: Regex | None = None
     """RE2, somewhere in the body."""
     json_: list[JsonAssertion] = Field(default_factory=list, alias="json")
+    cel: Cel | None = None
+    """Must be true; over status, headers (names in lower case), body, json, latency_ms, phases."""
     max_latency_s: Duration | None = None
     """A longer answer is BAD (`slow`)."""
     follow_redirects: bool = True
@@ -157,48 +86,68 @@ class HttpProbeConfig(ProbeConfig):
     """Read no more than this; the answer is judged on what was read."""
     revision_json: JsonPathText | None = Field(default=None, alias="revision")
     """JSON path of the text that names the deployed revision."""
-
-    @field_validator("path")
-    @classmethod
-    def _check_path(cls, path: str) -> str:
-        if not path.startswith("/") or "#" in path:
-            msg = "expected a path that starts with / and has no fragment"
-            raise ValueError(msg)
-        join("http://host", path)
-        return path
-
-    @field_validator("headers")
-    @classmethod
-    def _check_headers(cls, headers: dict[str, str | Secret]) -> dict[str, str | Secret]:
-        for name, value in headers.items():
-            check_header(name, value)
-        if len({name.lower() for name in headers}) < len(headers):
-            msg = "a header is given twice"
-            raise ValueError(msg)
-        return headers
+    expect_version: Annotated[str, Field(min_length=1)] | None = None
+    """The text that must stand where `revision` points."""
+    min_certificate_days: Annotated[float, Field(gt=0)] | None = None
+    """A certificate that ends sooner is BAD (`expiring`)."""
+    must_fail: bool = False
+    """Turn BAD into GOOD and GOOD into BAD, for what must not be reachable."""
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
-        if self.body is not None and self.method != "POST":
-            msg = f"{self.method} sends no body; set method: POST"
-            raise ValueError(msg)
-        if self.method == "HEAD" and self._checks().need_body:
-            msg = "HEAD gets no body to check; set method: GET"
-            raise ValueError(msg)
-        if self.follow_redirects and _are_redirects(self.status):
-            msg = "redirects are followed, so none is ever seen; set follow_redirects: false"
-            raise ValueError(msg)
+        problems = (
+            (
+                self.body is not None and self.method != "POST",
+                f"{self.method} sends no body; set method: POST",
+            ),
+            (
+                self.method == "HEAD" and self._checks().need_body,
+                "HEAD gets no body to check; set method: GET",
+            ),
+            (
+                self.follow_redirects and _are_redirects(self.status),
+                "redirects are followed, so none is ever seen; set follow_redirects: false",
+            ),
+            (
+                self.keep_alive and self.method != "GET",
+                "a kept connection may have to be tried twice; set method: GET",
+            ),
+            (
+                self.expect_version is not None and self.revision_json is None,
+                "expect_version needs revision, the JSON path where the version stands",
+            ),
+            (
+                self.insecure and self.min_certificate_days is not None,
+                "min_certificate_days needs a verified certificate; remove insecure",
+            ),
+            (
+                self.auth is not None and "authorization" in map(str.lower, self.headers),
+                "auth sends the header Authorization; remove it from headers",
+            ),
+        )
+        for is_wrong, problem in problems:
+            if is_wrong:
+                raise ValueError(problem)
         return self
 
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> HttpProbe:  # noqa: ARG002 - the signature of every kind
         """Return the probe of `target` at `url` and the configured path.
 
         Raises:
-            ValueError: when `url` is no base URL or `ca_file` cannot be loaded.
+            ValueError: when `url` is no base URL, or a file cannot be loaded.
         """
+        place = join(url, self.path)
+        if self.min_certificate_days is not None and place.scheme != "https":
+            msg = f"min_certificate_days needs an https address (got {place})"
+            raise ValueError(msg)
+        route = Route(
+            prefer_v6=None if self.ip == "any" else self.ip == _V6,
+            proxy=None if self.proxy is None else parse_url(self.proxy),
+        )
+        idle_s = 2 * target.interval_s + target.timeout_s
         return HttpProbe(
             target=target.id,
-            url=join(url, self.path),
+            url=place,
             request=Request.build(self.method, self.headers, (self.body or "").encode()),
             checks=self._checks(),
             io=io,
@@ -206,15 +155,27 @@ class HttpProbeConfig(ProbeConfig):
             follow_redirects=self.follow_redirects,
             ca_file=self.ca_file,
             insecure=self.insecure,
+            certificate=self.client_certificate,
+            authorization=None if self.auth is None else self.auth.build(io, self.ca_file, route),
+            route=route,
+            kept=KeptConnection(idle_s) if self.keep_alive else None,
+            must_fail=self.must_fail,
+            min_certificate_days=self.min_certificate_days,
         )
 
     def _checks(self) -> Checks:
         contains, pattern, revision = self.body_contains, self.body_matches, self.revision_json
         return Checks(
             status=self.status,
+            headers=tuple(
+                HeaderCheck(name.lower(), compile_regex(text))
+                for name, text in self.headers_match.items()
+            ),
             contains=None if contains is None else contains.encode(),
             matches=None if pattern is None else compile_regex(pattern),
             json=tuple(check for item in self.json_ for check in item.compiled()),
             revision=None if revision is None else parse_path(revision),
+            expected_revision=self.expect_version,
+            expression=None if self.cel is None else Expression(self.cel),
             max_latency_s=self.max_latency_s,
         )

@@ -7,21 +7,33 @@ other modules' business.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
 
 from monitor.model import Outcome, Sample
 from monitor.probes.base import ProbeIO
+from monitor.probes.deadline import Deadline
 from monitor.probes.failure import ProbeError
 from monitor.probes.http.assertions import Checks
-from monitor.probes.http.client import fetch
+from monitor.probes.http.auth import Authorization
+from monitor.probes.http.client import fetch, refetch
+from monitor.probes.http.identity import ClientCertificate
+from monitor.probes.http.kept import KeptConnection
+from monitor.probes.http.proxy import AUTHENTICATION_REQUIRED
+from monitor.probes.http.redirects import MAX_REDIRECTS, REDIRECTS, next_hop
 from monitor.probes.http.request import Request
+from monitor.probes.http.route import DIRECT, Route
 from monitor.probes.http.trace import Trace
-from monitor.probes.http.url import SchemeError, Url, follow
-from monitor.probes.http.wire import REDIRECTS, Exchange, ResponseProtocol
+from monitor.probes.http.url import Url
+from monitor.probes.http.wire import Exchange, ResponseProtocol
 from monitor.probes.reason import Reason
+from monitor.probes.verdict import to_detail
 
-MAX_REDIRECTS = 5
-_DETAIL_MAX = 200
+_UNAUTHORIZED = 401
+_DAY_S = 86400
 _WAITING_FOR = {
+    Reason.AUTH: "waiting for a token",
+    Reason.PROXY: "connecting to the proxy",
     Reason.RESOLVER: "looking up the name",
     Reason.CONNECT_TIMEOUT: "connecting",
     Reason.TLS_TIMEOUT: "shaking hands (TLS)",
@@ -31,7 +43,7 @@ _WAITING_FOR = {
 
 
 class HttpProbe:
-    """Probes one URL; holds no state between runs, so that runs may overlap."""
+    """Probes one URL; runs may overlap: between them it keeps a connection and a token at most."""
 
     def __init__(
         self,
@@ -45,11 +57,20 @@ class HttpProbe:
         follow_redirects: bool,
         ca_file: str | None,
         insecure: bool,
+        certificate: ClientCertificate | None = None,
+        authorization: Authorization | None = None,
+        route: Route = DIRECT,
+        kept: KeptConnection | None = None,
+        must_fail: bool = False,
+        min_certificate_days: float | None = None,
     ) -> None:
         """`target` is the target's id. Reads the trust roots now, not within a measurement.
 
+        `certificate` and `authorization` are for the origin of `url` only. `kept` makes runs use
+        one connection; it must not be shared.
+
         Raises:
-            ValueError: when `ca_file` cannot be loaded.
+            ValueError: when `ca_file` or `certificate` cannot be loaded.
         """
         self._target = target
         self._url = url
@@ -58,32 +79,40 @@ class HttpProbe:
         self._io = io
         self._max_body_bytes = max_body_bytes
         self._follow_redirects = follow_redirects
-        self._context = io.tls.get(ca_file, insecure=insecure)
-        self._first = self._exchange(url, request)
+        self._away = io.tls.get(ca_file, insecure=insecure)
+        self._home = io.tls.get(ca_file, insecure=insecure, prepare=certificate)
+        self._authorization = authorization
+        self._route = route
+        self._kept = kept
+        self._must_fail = must_fail
+        self._min_certificate_days = min_certificate_days
+        self._header = b""
+        self._first = self._exchange(url, request, keep=kept is not None)
 
     async def __call__(self, at: float, deadline_s: float) -> Sample:
         """Measure once; never raises for what the target or the network does."""
-        trace = Trace(self._io.monotonic or asyncio.get_running_loop().time)
+        io = self._io
+        trace = Trace(io.monotonic or asyncio.get_running_loop().time, io.stalls)
+        deadline = Deadline(deadline_s)
         try:
-            async with asyncio.timeout(deadline_s):
+            with deadline:
                 answer = await self._answer(trace)
-            revision = self._checks.judge(
-                answer.status, answer.body, trace.elapsed_s, is_capped=answer.is_capped
-            )
+            if deadline.has_passed and trace.elapsed_s > deadline_s:
+                sample = self._overdue(at, trace, deadline_s)
+            else:
+                sample = self._judged(at, trace, answer)
         except ProbeError as error:
-            return self._failed(at, trace, error)
+            sample = self._failed(at, trace, error)
         except TimeoutError:
-            return self._overdue(at, trace, deadline_s)
-        return Sample(
-            target=self._target,
-            at=at,
-            outcome=Outcome.GOOD,
-            latency_s=trace.elapsed_s,
-            status=answer.status,
-            phases=trace.phases,
-            revision=revision,
-            certificate_expires_at=trace.certificate_expires_at,
-        )
+            sample = self._overdue(at, trace, deadline_s)
+        return _inverted(sample) if self._must_fail else sample
+
+    def close(self) -> None:
+        """Give up what is kept between runs; a later run starts afresh."""
+        if self._kept is not None:
+            self._kept.close()
+
+    # --- asking -------------------------------------------------------------------------------
 
     async def _answer(self, trace: Trace) -> ResponseProtocol:
         """Return the first answer that is no redirect.
@@ -91,34 +120,137 @@ class HttpProbe:
         Raises:
             ProbeError: whatever happened on the way.
         """
-        url, request, exchange = self._url, self._request, self._first
-        for _ in range(MAX_REDIRECTS + 1):
-            context = self._context if exchange.secure else None
-            answer = await fetch(url, exchange, self._io, context, trace)
-            if not exchange.follow_redirects or answer.status not in REDIRECTS:
-                return answer
-            location = answer.header(b"location")
+        if self._authorization is not None:
+            await self._authorize(self._authorization, trace)
+        if self._kept is not None:
+            answer = await self._ask_again(self._kept, trace)
+        else:
+            answer = await self._ask_home(trace)
+        url, request = self._url, self._request
+        for _ in range(MAX_REDIRECTS):
+            location = self._leads_to(answer)
             if location is None:
                 return answer
-            url = _next_hop(url, location)
+            url = next_hop(url, location)
             request = request.redirected(answer.status)
+            trace.hop()
             exchange = self._exchange(url, request)
+            context = None
+            if exchange.secure:
+                context = self._home if url.origin == self._url.origin else self._away
+            answer = await fetch(url, exchange, self._io, context, trace, route=self._route)
+        if self._leads_to(answer) is None:
+            return answer
         raise ProbeError(Reason.REDIRECTS, f"more than {MAX_REDIRECTS} redirects")
 
-    def _exchange(self, url: Url, request: Request) -> Exchange:
+    async def _authorize(self, authorization: Authorization, trace: Trace) -> None:
+        """Prepare the first request with the header of the moment."""
+        trace.waiting_for = Reason.AUTH
+        header = await authorization.header()
+        trace.waiting_for = None
+        if header != self._header:
+            self._header = header
+            self._first = self._exchange(self._url, self._request, keep=self._kept is not None)
+
+    def _ask_home(self, trace: Trace) -> Awaitable[ResponseProtocol]:
+        """Ask the configured URL on a fresh connection."""
+        context = self._home if self._first.secure else None
+        return fetch(self._url, self._first, self._io, context, trace, route=self._route)
+
+    async def _ask_again(self, kept: KeptConnection, trace: Trace) -> ResponseProtocol:
+        """Ask the configured URL on the connection that was kept, or on one to be kept."""
+        answer = None
+        idle = kept.take(trace)
+        if idle is not None:
+            answer = await refetch(idle, self._first, trace)
+        if answer is None:
+            trace.restart()
+            answer = await self._ask_home(trace)
+        kept.put(answer, trace)
+        return answer
+
+    def _leads_to(self, answer: ResponseProtocol) -> bytes | None:
+        """Return where a redirect leads, None when the answer is not to be followed."""
+        if not self._follow_redirects or answer.status not in REDIRECTS:
+            return None
+        return answer.header(b"location")
+
+    def _exchange(self, url: Url, request: Request, *, keep: bool = False) -> Exchange:
+        secure = url.scheme == "https"
         return Exchange(
-            request=request.render(url, at_home=url.origin == self._url.origin),
+            request=request.render(
+                url,
+                at_home=url.origin == self._url.origin,
+                authorization=self._header,
+                keep_alive=keep,
+                absolute=self._route.proxy is not None and not secure,
+            ),
             is_head=request.method == "HEAD",
             keep_body=self._checks.need_body,
             max_body_bytes=self._max_body_bytes,
             follow_redirects=self._follow_redirects,
-            secure=url.scheme == "https",
+            secure=secure,
+            keep=keep,
         )
+
+    # --- judging ------------------------------------------------------------------------------
+
+    def _judged(self, at: float, trace: Trace, answer: ResponseProtocol) -> Sample:
+        """Return the sample of a whole answer.
+
+        Raises:
+            ProbeError: it is not what it must be.
+        """
+        status, phases, latency_s = answer.status, trace.phases, trace.elapsed_s
+        if status == AUTHENTICATION_REQUIRED and self._route.proxy is not None:
+            raise ProbeError(Reason.PROXY, "the proxy wants to know who we are (HTTP 407)")
+        if status == _UNAUTHORIZED and self._authorization is not None:
+            self._authorization.refused()
+        revision = self._checks.judge(
+            status,
+            answer.body,
+            latency_s,
+            is_capped=answer.is_capped,
+            headers=answer.headers,
+            phases=phases,
+            tainted_s=trace.tainted_s,
+        )
+        if self._min_certificate_days is not None:
+            self._judge_certificate(self._min_certificate_days, at, trace.certificate_expires_at)
+        return Sample(
+            target=self._target,
+            at=at,
+            outcome=Outcome.GOOD,
+            latency_s=latency_s,
+            status=status,
+            phases=phases,
+            hops=trace.hops,
+            tainted_s=trace.tainted_s,
+            revision=revision,
+            certificate_expires_at=trace.certificate_expires_at,
+        )
+
+    def _judge_certificate(self, days: float, at: float, expires_at: float | None) -> None:
+        if expires_at is None:
+            raise ProbeError(Reason.PROBER_ERROR, "the date of the certificate cannot be read")
+        left = (expires_at - at) / _DAY_S
+        if left < days:
+            detail = f"the certificate expires in {left:.1f} days, expected at least {days:g}"
+            raise ProbeError(Reason.EXPIRING, detail)
 
     def _overdue(self, at: float, trace: Trace, deadline_s: float) -> Sample:
         """The deadline ended the run: the true latency is at least the deadline."""
         reason = trace.overdue
         detail = f"timed out after {deadline_s:g} s while {_WAITING_FOR[reason]}"
+        if trace.phase is None:
+            # An answer that came too late: what was kept out of its latency has no part in that.
+            is_ours = trace.elapsed_s - trace.tainted_s <= deadline_s
+        else:
+            trace.give_up()
+            is_ours = trace.is_short_changed(deadline_s)
+        if is_ours and reason.outcome is Outcome.BAD:
+            detail += ", some of which our own loop stood still"
+            reason = Reason.STALLED
         return self._failed(at, trace, ProbeError(reason, detail), at_least_s=deadline_s)
 
     def _failed(
@@ -132,20 +264,30 @@ class HttpProbe:
             at=at,
             outcome=reason.outcome,
             reason=reason.value,
-            detail=error.detail[:_DETAIL_MAX],
+            detail=to_detail(error.detail),
             latency_s=max(trace.elapsed_s, at_least_s) if measured else None,
             censored=reason.is_timeout,
             status=trace.status,
             phases=trace.phases,
+            hops=trace.hops,
+            tainted_s=trace.tainted_s,
             certificate_expires_at=trace.certificate_expires_at,
         )
 
 
-def _next_hop(url: Url, location: bytes) -> Url:
-    try:
-        return follow(url, location)
-    except SchemeError:
-        detail = "redirect to something else than http and https"
-        raise ProbeError(Reason.REDIRECT_SCHEME, detail) from None
-    except ValueError:
-        raise ProbeError(Reason.REDIRECT_INVALID, "redirect to what is no valid URL") from None
+def _inverted(sample: Sample) -> Sample:
+    """Return the sample of a target that must not answer well; what we do not know stays so."""
+    if sample.outcome is Outcome.GOOD:
+        detail = f"answered as it must not (HTTP {sample.status})"
+        return replace(sample, outcome=Outcome.BAD, reason=Reason.NOT_REFUSED.value, detail=detail)
+    if sample.outcome is Outcome.BAD:
+        latency_s = None if sample.censored else sample.latency_s
+        return replace(
+            sample,
+            outcome=Outcome.GOOD,
+            reason="",
+            detail="",
+            latency_s=latency_s,
+            censored=False,
+        )
+    return sample

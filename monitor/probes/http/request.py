@@ -28,15 +28,24 @@ _SEE_OTHER = 303
 _BECOME_GET = frozenset({301, 302})
 
 
+def check_header_name(name: str) -> None:
+    """Accept what can name a header.
+
+    Raises:
+        ValueError: when it cannot.
+    """
+    if not _HEADER_NAME.fullmatch(name):
+        msg = f"{name!r} is not a header name"
+        raise ValueError(msg)
+
+
 def check_header(name: str, value: str | Secret) -> None:
     """Accept a header that can be sent as it stands.
 
     Raises:
         ValueError: saying why it cannot, without its value.
     """
-    if not _HEADER_NAME.fullmatch(name):
-        msg = f"{name!r} is not a header name"
-        raise ValueError(msg)
+    check_header_name(name)
     if name.lower() in _FRAMING:
         msg = f"{name} belongs to the prober and cannot be set"
         raise ValueError(msg)
@@ -71,15 +80,27 @@ class Request:
             home_names_host="host" in own,
         )
 
-    def render(self, url: Url, *, at_home: bool) -> bytes:
-        """Return the bytes for `url`; secrets go to the configured origin (`at_home`) only."""
-        lines = f"{self.method} {url.target} HTTP/1.1\r\n"
+    def render(
+        self,
+        url: Url,
+        *,
+        at_home: bool,
+        authorization: bytes = b"",
+        keep_alive: bool = False,
+        absolute: bool = False,
+    ) -> bytes:
+        """Return the bytes for `url`; secrets go to the configured origin (`at_home`) only.
+
+        `authorization` is a header's whole line, and a secret. `absolute` is how proxies want it.
+        """
+        lines = f"{self.method} {url if absolute else url.target} HTTP/1.1\r\n"
         if not (at_home and self.home_names_host):
             lines += f"Host: {url.authority}\r\n"
-        lines += "Connection: close\r\n"
+        if not keep_alive:
+            lines += "Connection: close\r\n"
         if self.body or self.method == "POST":
             lines += f"Content-Length: {len(self.body)}\r\n"
-        headers = self.home_headers if at_home else self.headers
+        headers = authorization + self.home_headers if at_home else self.headers
         return lines.encode("ascii") + headers + b"\r\n" + self.body
 
     def redirected(self, status: int) -> Request:

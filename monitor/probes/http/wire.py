@@ -1,7 +1,8 @@
-"""One HTTP/1.1 exchange on one fresh connection: a bare asyncio protocol around llhttp.
+"""HTTP/1.1 exchanges on one connection: a bare asyncio protocol around llhttp.
 
-Owns framing, its caps and the phases from the first byte out to the last byte in. Sets no
-deadline (one timer for the whole probe lies outside), opens no connection and judges nothing.
+Owns framing, its caps and the phases from the first byte out to the last byte in; each ends when
+the kernel had its last byte, not when our loop came to read it. Sets no deadline (one timer for
+the whole probe lies outside), opens no connection and judges nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from monitor.probes.failure import ProbeError, lost_failure
 from monitor.probes.http.body import Body
-from monitor.probes.http.trace import SEND, TLS, TRANSFER, WAIT, Trace
+from monitor.probes.http.redirects import REDIRECTS
+from monitor.probes.http.trace import SEND, TLS, TRANSFER, WAIT, Late, Trace
 from monitor.probes.reason import Reason
+from monitor.probes.tcp_info import connect_delay_s, data_delay_s, end_delay_s
 
 MAX_HEADERS = 200
 MAX_HEADER_BYTES = 64 * 1024
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
 
@@ -37,6 +39,8 @@ class Exchange:
     """The body of a redirect is not waited for."""
     secure: bool
     """TLS comes first; `ResponseProtocol.begin` is called when it stands."""
+    keep: bool = False
+    """Leave the connection open after a complete answer, when the server does too."""
 
 
 class _StopParsingError(Exception):
@@ -44,28 +48,44 @@ class _StopParsingError(Exception):
 
 
 class ResponseProtocol(asyncio.Protocol):
-    """Sends one request and takes in one response; `settled` resolves exactly once."""
+    """Sends one request and takes in one response; `settled` resolves exactly once for each."""
 
     __slots__ = (
         "_body",
         "_exchange",
         "_header_count",
         "_parser",
-        "_trace",
+        "_socket",
         "_transport",
         "_unframed",
         "headers",
+        "is_idle",
         "settled",
         "status",
+        "trace",
     )
 
     def __init__(
         self, exchange: Exchange, trace: Trace, settled: asyncio.Future[ProbeError | None]
     ) -> None:
         """`settled` becomes None when the answer is complete (or long enough), else the failure."""
-        self._exchange = exchange
-        self._trace = trace
         self._transport: asyncio.WriteTransport | None = None
+        self._socket: asyncio.WriteTransport | None = None
+        self._prepare(exchange, trace, settled)
+
+    def renew(
+        self, exchange: Exchange, trace: Trace, settled: asyncio.Future[ProbeError | None]
+    ) -> None:
+        """Send another request on this connection, which `is_idle`."""
+        self._prepare(exchange, trace, settled)
+        if self._transport is not None:
+            self.begin(self._transport)
+
+    def _prepare(
+        self, exchange: Exchange, trace: Trace, settled: asyncio.Future[ProbeError | None]
+    ) -> None:
+        self._exchange = exchange
+        self.trace = trace
         self._parser = HttpResponseParser(self)
         self._body = Body(exchange.max_body_bytes, keep=exchange.keep_body)
         self._unframed = 0
@@ -75,6 +95,8 @@ class ResponseProtocol(asyncio.Protocol):
         """0 until the headers of a final response are complete."""
         self.headers: list[tuple[bytes, bytes]] = []
         """As received, trailers included."""
+        self.is_idle = False
+        """Whether the connection is open and can carry another exchange."""
 
     # --- the answer ---------------------------------------------------------------------------
 
@@ -82,6 +104,11 @@ class ResponseProtocol(asyncio.Protocol):
     def body(self) -> bytes:
         """The decoded body, when it was to be kept."""
         return self._body.content
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of it has come."""
+        return bool(self.status or self._unframed)
 
     @property
     def is_capped(self) -> bool:
@@ -96,26 +123,35 @@ class ResponseProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send at once on a plain connection; wait for `begin` on a secure one."""
-        self._transport = cast("asyncio.WriteTransport", transport)
-        if self._exchange.secure:
-            self._trace.enter(TLS)
-        else:
+        self.attach(transport, self._since_connected)
+
+    def attach(self, transport: asyncio.BaseTransport, late: Late | None = None) -> None:
+        """Take over a connection; without `late` it is a tunnel whose last data opened it."""
+        self._transport = self._socket = cast("asyncio.WriteTransport", transport)
+        # uvloop gathers small writes until the end of the turn; that wait is not the target's.
+        self._socket.set_write_buffer_limits(0)
+        self.trace.waiting_for = None
+        self.trace.enter(TLS if self._exchange.secure else SEND, late or self._since_data)
+        if not self._exchange.secure:
             self.begin(transport)
 
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """Send the request over `transport`."""
         self._transport = cast("asyncio.WriteTransport", transport)
-        self._trace.enter(SEND)
+        if self.trace.phase != SEND:
+            self.trace.enter(SEND)
         self._transport.write(self._exchange.request)
-        self._trace.enter(WAIT)
+        self.trace.enter(WAIT)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser within the caps."""
         if self.settled.done():
+            # Nobody asked: whatever it is, it must not become the next answer.
+            self.abort()
             return
-        phase = self._trace.phase
+        phase = self.trace.phase
         if phase == WAIT:
-            self._trace.enter(TRANSFER)
+            self.trace.enter(TRANSFER, self._since_data)
         elif phase == TLS:
             # A server that speaks first does not speak TLS; start_tls would never see these bytes.
             self._settle(ProbeError(Reason.TLS_PROTOCOL, "the server spoke before the handshake"))
@@ -123,7 +159,9 @@ class ResponseProtocol(asyncio.Protocol):
         try:
             self._feed(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            if not self.settled.done():
+            if self.settled.done():
+                self.abort()
+            else:
                 detail = f"not valid HTTP/1.1: {error}"
                 self._settle(ProbeError(Reason.PROTOCOL, detail))
 
@@ -133,24 +171,43 @@ class ResponseProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Decide whether this end of the connection ends the response."""
+        self.is_idle = False
         if self.settled.done():
             return
         if isinstance(exc, OSError):
             when = "while reading the body" if self.status else "before the response was complete"
             self._settle(lost_failure(exc, when))
         elif self.status and self._ends_with_connection():
+            self.trace.enter(None, self._since_end)
             self._settle(None)
         else:
-            part = "body" if self.status else "headers"
-            text = f"the connection was closed before the {part} were complete"
-            self._settle(ProbeError(Reason.TRUNCATED, text.replace("body were", "body was")))
+            part = "body was" if self.status else "headers were"
+            detail = f"the connection was closed before the {part} complete"
+            self._settle(ProbeError(Reason.TRUNCATED, detail))
 
     def abort(self) -> None:
         """Close the connection now, whatever its state."""
+        self.is_idle = False
         if self._transport is not None:
             self._transport.abort()
 
+    # --- what the kernel saw ------------------------------------------------------------------
+
+    def _since_connected(self, connect_s: float) -> float | None:
+        return None if self._socket is None else connect_delay_s(self._socket, connect_s)
+
+    def _since_data(self, _phase_s: float) -> float | None:
+        return None if self._socket is None else data_delay_s(self._socket)
+
+    def _since_end(self, _phase_s: float) -> float | None:
+        return None if self._socket is None else end_delay_s(self._socket)
+
     # --- the parser's side --------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Refuse what follows a whole answer: nobody asked for it."""
+        if self.settled.done():
+            raise _StopParsingError
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header or trailer."""
@@ -165,8 +222,8 @@ class ResponseProtocol(asyncio.Protocol):
         if status < _FIRST_FINAL_STATUS and status != _SWITCHING_PROTOCOLS:
             self._skip_interim(status)
             return
-        self.status = self._trace.status = status
-        self._trace.body_awaited = True
+        self.status = self.trace.status = status
+        self.trace.body_awaited = True
         if self._exchange.is_head or self._is_redirect() or status == _SWITCHING_PROTOCOLS:
             self._stop(None)
         if self._exchange.keep_body:
@@ -188,7 +245,8 @@ class ResponseProtocol(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """End with a final response; an interim one is followed by another message."""
         if self.status:
-            self._stop(None)
+            # Stopping the parser by an exception costs more than letting it find the end itself.
+            self._settle(None, keep=self._exchange.keep and self._parser.should_keep_alive())
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -214,8 +272,8 @@ class ResponseProtocol(asyncio.Protocol):
 
     def _is_redirect(self) -> bool:
         return (
-            self._exchange.follow_redirects
-            and self.status in REDIRECTS
+            self.status in REDIRECTS
+            and self._exchange.follow_redirects
             and self.header(b"location") is not None
         )
 
@@ -229,8 +287,13 @@ class ResponseProtocol(asyncio.Protocol):
         self._settle(failure)
         raise _StopParsingError
 
-    def _settle(self, failure: ProbeError | None) -> None:
-        if not self.settled.done():
-            self._trace.enter(None)
-            self.settled.set_result(failure)
+    def _settle(self, failure: ProbeError | None, *, keep: bool = False) -> None:
+        if self.settled.done():
+            return
+        self.trace.enter(None, self._since_data)
+        self.settled.set_result(failure)
+        # The parser holds our methods: without this each probe would leave a cycle behind.
+        del self._parser
+        self.is_idle = keep
+        if not keep:
             self.abort()

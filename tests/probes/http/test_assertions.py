@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.probes.failure import ProbeError
-from monitor.probes.http.assertions import Checks, JsonCheck, format_statuses
+from monitor.probes.http.assertions import Checks, HeaderCheck, JsonCheck, format_statuses
 from monitor.probes.http.conditions import (
     Condition,
     compile_regex,
@@ -21,6 +21,7 @@ from monitor.probes.http.conditions import (
     matches,
     show,
 )
+from monitor.probes.http.expression import Expression
 from monitor.probes.http.jsonpath import MISSING, parse_path
 from monitor.probes.reason import Reason
 
@@ -203,3 +204,84 @@ def test_a_cut_body_is_no_json() -> None:
     """JSON that did not fit is not judged by its beginning."""
     error = failure(Checks(status=OK, revision=()), b'"1.2.3"', is_capped=True)
     assert error.detail == "the body is longer than max_body"
+
+
+HEADERS = ((b"Content-Type", b"text/html; charset=utf-8"), (b"Vary", b"A"), (b"vary", b"B\xff"))
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "problem"),
+    [
+        ("content-type", "^text/html", ""),
+        ("vary", "^B", ""),
+        ("vary", "^C", "the header vary does not match the expected pattern"),
+        ("etag", "", "the header etag is missing"),
+    ],
+)
+def test_headers(name: str, pattern: str, problem: str) -> None:
+    """One value of a header must match, and it must be there."""
+    checks = Checks(status=OK, headers=(HeaderCheck(name, compile_regex(pattern)),))
+    if problem:
+        error = failure(checks, headers=HEADERS)
+        assert (error.reason, error.detail) == (Reason.HEADER, problem)
+    else:
+        judge(checks, headers=HEADERS)
+
+
+def test_the_expected_version() -> None:
+    """Another version answers well, and is not what was expected."""
+    checks = Checks(status=OK, revision=parse_path("version"), expected_revision="1.2.3")
+    assert judge(checks, b'{"version": "1.2.3"}') == "1.2.3"
+    error = failure(checks, b'{"version": "1.2.2"}')
+    assert error.reason is Reason.VERSION
+    assert error.detail == "the version is '1.2.2', expected '1.2.3'"
+    assert failure(checks, b"{}").reason is Reason.JSON
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "tainted_s", "reason"),
+    [
+        (0.2, 0.0, None),
+        (0.3, 0.0, Reason.SLOW),
+        (0.3, 0.04, Reason.SLOW),
+        (0.3, 0.06, Reason.STALLED),
+        (0.2, 0.19, None),
+    ],
+)
+def test_slow_for_our_own_delay(latency_s: float, tainted_s: float, reason: Reason | None) -> None:
+    """An answer that is only slow if our own stall is counted has not been judged."""
+    checks = Checks(status=OK, max_latency_s=0.25)
+    if reason is None:
+        judge(checks, latency_s=latency_s, tainted_s=tainted_s)
+    else:
+        assert failure(checks, latency_s=latency_s, tainted_s=tainted_s).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("text", "tainted_s", "reason"),
+    [
+        ("latency_ms < 50", 0.0, Reason.CEL),
+        ("latency_ms < 50", 0.004, Reason.CEL),
+        ("latency_ms < 50", 0.06, Reason.STALLED),
+        ("status == 201", 0.06, Reason.CEL),
+    ],
+)
+def test_expressions_on_tainted_times(text: str, tainted_s: float, reason: Reason) -> None:
+    """Only what looks at the time can be wrong for our own delay."""
+    checks = Checks(status=OK, expression=Expression(text))
+    assert failure(checks, tainted_s=tainted_s).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("checks", "need_body"),
+    [
+        (Checks(status=OK), False),
+        (Checks(status=OK, expression=Expression("latency_ms < 5")), False),
+        (Checks(status=OK, expression=Expression("json == null")), True),
+        (Checks(status=OK, contains=b"a"), True),
+        (Checks(status=OK, revision=()), True),
+    ],
+)
+def test_what_needs_the_body(checks: Checks, *, need_body: bool) -> None:
+    """A body that nobody looks at is not kept."""
+    assert checks.need_body is need_body

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from monitor.probes.http import HttpProbeConfig
-from monitor.probes.http.config import JsonAssertion
+from monitor.probes.http.fields import JsonAssertion
 
 
 def load(**fields: Any) -> HttpProbeConfig:
@@ -119,3 +119,47 @@ def test_the_repr_hides_secrets() -> None:
     config = load(headers={"X-Key": {"env": "TOKEN"}})
     assert "hunter2" not in repr(config) + config.model_dump_json()
     assert "env TOKEN" in repr(config)
+
+
+def test_every_further_field_by_its_name_in_the_file() -> None:
+    """What goes beyond one plain request."""
+    config = load(
+        auth={"basic": {"username": "a", "password": {"env": "PASSWORD"}}},
+        client_certificate={"cert_file": "c.pem", "key_file": "k.pem"},
+        ip=6,
+        proxy="http://proxy.test:3128",
+        keep_alive=True,
+        headers_match={"Content-Type": "^text/"},
+        cel="status == 200 && latency_ms < 500",
+        revision="version",
+        expect_version="1.2.3",
+        min_certificate_days=14,
+        must_fail=True,
+    )
+    assert (config.ip, config.keep_alive, config.must_fail) == (6, True, True)
+    assert "hunter2" not in repr(config) + config.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"ip": 5}, "4"),
+        ({"proxy": "https://proxy.test"}, "expected a proxy such as"),
+        ({"proxy": "http://proxy.test/path"}, "expected a proxy such as"),
+        ({"proxy": "http://user:pw@proxy.test"}, "no user name"),
+        ({"keep_alive": True, "method": "POST"}, "set method: GET"),
+        ({"keep_alive": True, "method": "HEAD"}, "set method: GET"),
+        ({"headers_match": {"Content Type": "a"}}, "is not a header name"),
+        ({"headers_match": {"Vary": "("}}, "RE2"),
+        ({"cel": "statsu == 200"}, "statsu is not known here"),
+        ({"cel": "json == null", "method": "HEAD"}, "set method: GET"),
+        ({"expect_version": "1"}, "needs revision"),
+        ({"min_certificate_days": 0}, "greater than 0"),
+        ({"min_certificate_days": 14, "insecure": True}, "remove insecure"),
+        ({"client_certificate": {"cert_file": "c.pem"}}, "key_file"),
+    ],
+)
+def test_further_mistakes(fields: dict[str, Any], problem: str) -> None:
+    """Each is found at load and says what to write."""
+    with pytest.raises(ValidationError, match=problem):
+        load(**fields)

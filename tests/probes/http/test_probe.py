@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import tracemalloc
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.model import Outcome
+from monitor.model import Deployment, Outcome, Target
+from monitor.probes.http import HttpProbeConfig
 from monitor.probes.reason import Reason
 from tests.probes.raw_server import (
     AT,
@@ -433,6 +435,85 @@ async def test_secrets_are_kept_within_their_origin() -> None:
     async with serve(handler) as port:
         await run_probe(f"http://127.0.0.1:{port}", headers={"X-Api-Key": {"env": "TOKEN"}})
     assert [b"X-Api-Key: env-TOKEN" in head for head in seen] == [True, True]
+
+
+# --- turned round and looked ahead -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("handler", "outcome", "reason"),
+    [
+        (replies(response()), Outcome.BAD, "not_refused"),
+        (replies(response(b"", "403 Forbidden")), Outcome.GOOD, ""),
+        (close_at_once, Outcome.GOOD, ""),
+        (never_answer, Outcome.GOOD, ""),
+    ],
+)
+def test_what_must_fail(run: Run, handler: Handler, outcome: Outcome, reason: str) -> None:
+    """Whatever would be BAD is GOOD, and an answer that is well is not."""
+
+    async def story() -> None:
+        async with serve(handler) as port:
+            sample = await run_probe(f"http://127.0.0.1:{port}", DEADLINE_S, must_fail=True)
+        assert (sample.outcome, sample.reason) == (outcome, reason)
+        assert not sample.censored
+        assert bool(sample.detail) is bool(reason)
+        assert (sample.latency_s is not None) is (sample.status is not None)
+
+    run(story())
+
+
+async def test_what_is_not_known_does_not_pass_for_a_failure() -> None:
+    """A name that we cannot look up has not been refused by anybody."""
+
+    async def resolve(_host: str) -> list[str]:
+        raise OSError
+
+    sample = await run_probe("http://shop.test", io=make_io(resolve=resolve), must_fail=True)
+    assert (sample.outcome, sample.reason) == (Outcome.UNKNOWN, "resolver")
+
+
+async def test_each_hop_has_its_own_phases() -> None:
+    """Who looks at one probe sees where on the way the time went."""
+    async with (
+        serve(replies(response())) as last,
+        serve(redirect(f"http://127.0.0.1:{last}/")) as port,
+    ):
+        sample = await run_probe(f"http://127.0.0.1:{port}")
+        direct = await run_probe(f"http://127.0.0.1:{last}")
+    names = ["connect", "send", "wait", "transfer"]
+    assert [[name for name, _ in hop] for hop in sample.hops] == [names, names]
+    summed = {name: sum(dict(hop)[name] for hop in sample.hops) for name in names}
+    assert dict(sample.phases) == pytest.approx(summed)
+    assert direct.hops == ()
+
+
+def test_a_probe_leaves_no_garbage(run: Run) -> None:
+    """What a probe used goes at once: collecting cycles would stall a loop with many targets."""
+
+    async def story() -> list[object]:
+        async with serve(replies(response(b"hi"))) as port:
+            url = f"http://127.0.0.1:{port}"
+            config = HttpProbeConfig.model_validate({})
+            target = Target(
+                id="t", deployment="shop", environment="test", probe="home", region="here",
+                interval_s=15, timeout_s=5,
+            )  # fmt: skip
+            deployment = Deployment(name="shop", service="shop", environment="test", url=url)
+            probe = config.build(target, deployment, url, make_io())
+            gc.collect()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                for _ in range(5):
+                    await probe(AT, 5.0)
+                gc.collect()
+                return list(gc.garbage)
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+
+    left = {type(each).__name__ for each in run(story())}
+    assert left.isdisjoint({"ResponseProtocol", "HttpResponseParser", "Trace", "Body"})
 
 
 # --- anything at all ---------------------------------------------------------------------------

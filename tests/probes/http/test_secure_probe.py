@@ -14,6 +14,7 @@ import trustme
 
 from monitor.model import Outcome
 from tests.probes.raw_server import (
+    AT,
     Handler,
     make_io,
     replies,
@@ -229,3 +230,25 @@ async def test_a_bad_ca_file_is_found_before_the_first_probe(
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"ca_file: cannot load certificates from .*ca\.pem"):
         await run_probe("https://127.0.0.1", ca_file=str(path))
+
+
+@pytest.mark.parametrize(("days", "reason"), [(9999.9, ""), (10000.1, "expiring")])
+async def test_a_certificate_that_soon_expires(
+    authority: trustme.CA, ca_file: str, days: float, reason: str
+) -> None:
+    """The notice counts from the start of the probe, and the detail says how much is left."""
+    not_after = datetime.fromtimestamp(AT, UTC) + timedelta(days=10_000)
+    tls = server_context(authority, "127.0.0.1", not_after=not_after)
+    async with serve(replies(response()), tls) as port:
+        url = f"https://127.0.0.1:{port}"
+        sample = await run_probe(url, ca_file=ca_file, min_certificate_days=days)
+    assert sample.reason == reason
+    assert sample.certificate_expires_at is not None
+    if reason:
+        assert "expires in 10000.0 days" in sample.detail
+
+
+async def test_without_tls_there_is_no_certificate_to_judge() -> None:
+    """Such a configuration is refused before the first probe."""
+    with pytest.raises(ValueError, match="needs an https address"):
+        await run_probe("http://127.0.0.1", min_certificate_days=14)

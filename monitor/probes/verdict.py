@@ -1,0 +1,45 @@
+"""How a failure changes the sample of a run, and what a text must look like to be shown. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from monitor.model import Sample
+from monitor.probes.failure import ProbeError
+
+DETAIL_MAX = 200
+_TAIL = "..."
+
+
+def printable(text: str) -> str:
+    """Return `text` in one line: whatever a terminal or a log may take for a command is escaped."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+
+
+def to_detail(text: str) -> str:
+    """Return `text` as a sample's detail: printable and short."""
+    shown = printable(text)
+    return shown if len(shown) <= DETAIL_MAX else shown[: DETAIL_MAX - len(_TAIL)] + _TAIL
+
+
+def failed(sample: Sample, failure: ProbeError, deadline_s: float) -> Sample:
+    """Return `sample`, which has what was measured, with the verdict that `failure` brings.
+
+    Its latency stays when a whole answer came, is censored when one was still waited for at
+    `deadline_s`, and goes otherwise.
+    """
+    reason = failure.reason
+    latency_s = sample.latency_s if reason.is_answer else None
+    if reason.is_timeout:
+        latency_s = max(sample.latency_s or 0.0, deadline_s)
+    return replace(
+        sample,
+        outcome=reason.outcome,
+        reason=reason.value,
+        detail=to_detail(failure.detail),
+        latency_s=latency_s,
+        censored=reason.is_timeout,
+    )

@@ -1,0 +1,45 @@
+"""A server in a process of its own that answers after so long, and says when it did.
+
+Run as a script: DELAY_S [PEM], prints its port. A thread for each connection, so that no event
+loop, ours or another, comes between the request and the answer. All processes of a machine share
+the monotonic clock, so what it says can be compared with what a probe measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import sys
+import threading
+import time
+
+
+def answer(connection: socket.socket, tls: ssl.SSLContext | None, delay_s: float) -> None:
+    with contextlib.suppress(OSError), connection:
+        if tls is not None:
+            connection = tls.wrap_socket(connection, server_side=True)
+        connection.recv(65536)
+        time.sleep(delay_s)
+        body = f'{{"answered_at": "{time.monotonic():.6f}"}}'
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        connection.sendall((head + body).encode())
+        connection.close()
+
+
+def main() -> None:
+    tls = None
+    if len(sys.argv) > 2:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[2])
+    listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+    sys.stdout.write(f"{listener.getsockname()[1]}\n")
+    sys.stdout.flush()
+    while True:
+        connection, _ = listener.accept()
+        arguments = (connection, tls, float(sys.argv[1]))
+        threading.Thread(target=answer, args=arguments, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
