@@ -11,10 +11,9 @@ from typing import cast
 
 from monitor.probes.failure import ProbeError, lost_failure, tls_failure
 from monitor.probes.reason import Reason
+from monitor.probes.tls import shake_hands
 
 _HIGH_WATER = 64 * 1024
-_HANDSHAKE_S = 3600.0
-"""Beyond any probe's deadline, which is the one that counts."""
 
 
 class Stream(asyncio.Protocol):
@@ -64,21 +63,9 @@ class Stream(asyncio.Protocol):
         """
         if self._buffer:
             raise ProbeError(Reason.TLS_PROTOCOL, "the server spoke before the handshake")
-        try:
-            if self._over:
-                raise self._error or ConnectionResetError()
-            secured = await asyncio.get_running_loop().start_tls(
-                self._live,
-                self,
-                context,
-                server_hostname=host,
-                ssl_handshake_timeout=_HANDSHAKE_S,
-            )
-        except OSError as error:
-            raise tls_failure(error, host) from error
-        if secured is None:
-            raise tls_failure(ConnectionResetError(), host)
-        self._transport = secured
+        if self._over:
+            raise tls_failure(self._error or ConnectionResetError(), host) from self._error
+        self._transport = await shake_hands(self._live, self, context, host)
 
     @property
     def transport(self) -> asyncio.Transport:

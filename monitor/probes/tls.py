@@ -1,6 +1,6 @@
-"""TLS client contexts, shared between the targets that trust the same authorities.
+"""TLS as a client: contexts shared between targets that trust the same authorities, handshakes.
 
-Owns what a probe accepts as a TLS peer. Opens no connection.
+Owns what a probe accepts as a TLS peer. Opens no connection and has no deadline of its own.
 """
 
 from __future__ import annotations
@@ -8,6 +8,37 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Hashable
+
+from monitor.probes.failure import tls_failure
+
+_HANDSHAKE_S = 3600.0
+"""Beyond any probe's deadline, which is the one that counts."""
+
+
+async def shake_hands(
+    transport: asyncio.WriteTransport,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+    host: str,
+) -> asyncio.Transport:
+    """Return `transport` as it is once it speaks TLS for `protocol`, with a peer that is `host`.
+
+    Raises:
+        ProbeError: (tls_*, reset) when that fails.
+    """
+    try:
+        secured = await asyncio.get_running_loop().start_tls(
+            transport,
+            protocol,
+            context,
+            server_hostname=host,
+            ssl_handshake_timeout=_HANDSHAKE_S,
+        )
+    except OSError as error:
+        raise tls_failure(error, host) from error
+    if secured is None:
+        raise tls_failure(ConnectionResetError(), host)
+    return secured
 
 
 class TlsContexts:

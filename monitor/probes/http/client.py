@@ -12,18 +12,16 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from monitor.probes.base import ProbeIO
-from monitor.probes.failure import ProbeError, connect_failure, resolve_failure, tls_failure
+from monitor.probes.failure import ProbeError, connect_failure, resolve_failure
 from monitor.probes.http.proxy import Tunnel
 from monitor.probes.http.route import DIRECT, Route
 from monitor.probes.http.trace import CONNECT, RESOLVE, Trace
 from monitor.probes.http.url import Url
 from monitor.probes.http.wire import Exchange, ResponseProtocol
 from monitor.probes.reason import Reason
-from monitor.probes.tls import certificate_expiry
+from monitor.probes.tls import certificate_expiry, shake_hands
 
 _TRY_NEXT = frozenset({Reason.CONNECT_REFUSED, Reason.CONNECT_UNREACHABLE, Reason.RESET})
-_HANDSHAKE_S = 3600.0
-"""Beyond any probe's deadline, which is the one that counts."""
 
 
 async def fetch(
@@ -182,17 +180,6 @@ async def _secure(
     """Shake hands and send the request, unless the server spoiled that already."""
     if answer.settled.done():
         return
-    try:
-        secured = await asyncio.get_running_loop().start_tls(
-            cast("asyncio.WriteTransport", transport),
-            answer,
-            context,
-            server_hostname=host,
-            ssl_handshake_timeout=_HANDSHAKE_S,
-        )
-    except OSError as error:
-        raise tls_failure(error, host) from error
-    if secured is None:
-        raise tls_failure(ConnectionResetError(), host)
+    secured = await shake_hands(cast("asyncio.WriteTransport", transport), answer, context, host)
     trace.saw_certificate(certificate_expiry(secured))
     answer.begin(secured)
