@@ -230,12 +230,18 @@ def test_our_stalls_are_not_the_targets_latency(run: Run, tmp_path: Path, scheme
     assert len(clean) >= len(results) / 2
     # The stalls did hit: what a stopwatch around the probe says is far off.
     assert sum(each.raw_s - each.truth_s > STALL_S / 4 for each in clean) >= 2
+    errors = []
     for each in clean:
         assert each.sample.latency_s is not None
-        assert DELAY_S - TOLERANCE_S <= each.sample.latency_s <= each.truth_s + TOLERANCE_S
+        assert each.sample.latency_s >= DELAY_S - TOLERANCE_S
         assert all(s < STALL_S / 2 for name, s in each.sample.phases if name != "wait")
-    errors = sorted(each.sample.latency_s - each.truth_s for each in clean if each.sample.latency_s)
+        errors.append(each.sample.latency_s - each.truth_s)
+    errors.sort()
     assert abs(errors[len(errors) // 2]) <= TOLERANCE_S / 2
+    # A busy machine may hold the server up between its word on the time and its answer; that is
+    # rare and short, and nothing like a stall of ours.
+    assert sum(error > TOLERANCE_S for error in errors) <= len(errors) / 20
+    assert errors[-1] <= STALL_S / 4
 
 
 def test_a_deadline_that_a_stall_ran_over_is_no_timeout(run: Run) -> None:
