@@ -235,7 +235,8 @@ class Histogram:
     def observe(self, seconds: float) -> None:
         """Count one duration; a negative one (clock granularity) counts as zero."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._sum += max(0.0, seconds)
+        if seconds > 0.0:
+            self._sum += seconds
 
     def buckets(self) -> list[tuple[str, int]]:
         """Return (upper bound, how many at or below it), `+Inf` last."""
@@ -248,6 +249,27 @@ class Histogram:
         return self._sum
 
 
+class _ProbeTally:
+    """What one target's probes came to: plain attributes, since every sample counts here."""
+
+    __slots__ = ("bad", "durations", "good", "last_success_at", "target", "unknown")
+
+    def __init__(self, target: Target, durations: Histogram) -> None:
+        self.target = target
+        self.durations = durations
+        """Shared by all targets of the deployment in the region."""
+        self.good = self.bad = self.unknown = 0
+        self.last_success_at: float | None = None
+
+    def numbers(self) -> Iterator[tuple[Series, Row, float]]:
+        where = target_row(self.target)
+        yield PROBE_SAMPLES, (*where, Outcome.GOOD), self.good
+        yield PROBE_SAMPLES, (*where, Outcome.BAD), self.bad
+        yield PROBE_SAMPLES, (*where, Outcome.UNKNOWN), self.unknown
+        if self.last_success_at is not None:
+            yield PROBE_LAST_SUCCESS, where, self.last_success_at
+
+
 class Telemetry:
     """Tallies of our own work. Owned by the event loop; nothing here blocks or raises."""
 
@@ -255,6 +277,8 @@ class Telemetry:
         """Start at zero; the closed label sets are present from the first scrape."""
         self._numbers: dict[Series, dict[Row, float]] = {}
         self._histograms: dict[Series, dict[Row, Histogram]] = {}
+        self._probes: dict[str, _ProbeTally] = {}
+        """By the target's id."""
         self._set(BUILD_INFO, (version, platform.python_version()), 1)
         self._set(BLIND, (), 0)
         self._set(STATE_LOST, (), 0)
@@ -263,25 +287,27 @@ class Telemetry:
             self._add(counter, (), 0)
         for reason in SKIP_REASONS:
             self.count_skipped(reason, 0)
-        for histogram in (SCHEDULE_LATENESS, LOOP_LAG):
-            self._histogram(histogram, ())
+        self._histogram(LOOP_LAG, ())
+        self._lateness = self._histogram(SCHEDULE_LATENESS, ())
 
     def observe_sample(self, target: Target, sample: Sample) -> None:
         """Count a probe's result, and its duration when it has one."""
-        where = target_row(target)
-        if (*where, sample.outcome) not in self._numbers.get(PROBE_SAMPLES, {}):
-            for outcome in Outcome:
-                self._add(PROBE_SAMPLES, (*where, outcome), 0)
-        self._add(PROBE_SAMPLES, (*where, sample.outcome))
+        tally = self._probes.get(target.id)
+        if tally is None or tally.target is not target:
+            tally = self._tally_of(target)
         if sample.outcome is Outcome.GOOD:
-            self._set(PROBE_LAST_SUCCESS, where, sample.at)
+            tally.good += 1
+            tally.last_success_at = sample.at
+        elif sample.outcome is Outcome.BAD:
+            tally.bad += 1
+        else:
+            tally.unknown += 1
         if sample.latency_s is not None and not sample.tainted_s:
-            row = (target.deployment, target.environment, target.region)
-            self._histogram(PROBE_DURATION, row).observe(sample.latency_s)
+            tally.durations.observe(sample.latency_s)
 
     def observe_lateness(self, seconds: float) -> None:
         """Note how long after its time a probe started."""
-        self._histogram(SCHEDULE_LATENESS, ()).observe(seconds)
+        self._lateness.observe(seconds)
 
     def observe_loop_lag(self, seconds: float) -> None:
         """Note how late a timer ran."""
@@ -351,18 +377,36 @@ class Telemetry:
         """Drop one row: what it describes is gone."""
         self._numbers.get(series, {}).pop(row, None)
         self._histograms.get(series, {}).pop(row, None)
+        if series is PROBE_SAMPLES:
+            where = row[: len(TARGET_LABELS)]
+            gone = self._probes.get(where[TARGET_LABELS.index("target")])
+            if gone is not None and target_row(gone.target) == where:
+                del self._probes[gone.target.id]
 
     def numbers(self) -> Iterator[tuple[Series, Row, float]]:
         """Yield every counter and gauge; safe against changes while it is suspended."""
         for series, rows in tuple(self._numbers.items()):
             for row, value in tuple(rows.items()):
                 yield series, row, value
+        for tally in tuple(self._probes.values()):
+            yield from tally.numbers()
 
     def histograms(self) -> Iterator[tuple[Series, Row, Histogram]]:
         """Yield every histogram; safe against changes while it is suspended."""
         for series, rows in tuple(self._histograms.items()):
             for row, histogram in tuple(rows.items()):
                 yield series, row, histogram
+
+    def _tally_of(self, target: Target) -> _ProbeTally:
+        """Return the tally of `target` as it is configured now; labels may have changed."""
+        row = (target.deployment, target.environment, target.region)
+        durations = self._histogram(PROBE_DURATION, row)
+        known = self._probes.get(target.id)
+        if known is not None and target_row(known.target) == target_row(target):
+            known.target, known.durations = target, durations
+            return known
+        tally = self._probes[target.id] = _ProbeTally(target, durations)
+        return tally
 
     def _add(self, series: Series, row: Row, count: float = 1) -> None:
         rows = self._numbers.setdefault(series, {})

@@ -96,8 +96,6 @@ class Sample:
     """The phases of each request on the way, when redirects were followed."""
     tainted_s: float = 0.0
     """Seconds of our own stall that `latency_s` may contain: such a latency is not counted."""
-    lateness_s: float = 0.0
-    """How long after its time the probe started; 0 when that is less than a millisecond."""
     revision: str | None = None
     """Version that the target reported, when the probe reads it."""
     certificate_expires_at: float | None = None

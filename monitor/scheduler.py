@@ -11,20 +11,23 @@ import asyncio
 import hashlib
 import heapq
 import logging
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from monitor.metrics import Telemetry
 from monitor.model import Clock, Outcome, Sample, Target
 from monitor.probes.base import Probe
-from monitor.probes.deadline import Deadline
 
 log = logging.getLogger(__name__)
 
+GRID_S = 0.02
+"""Phases are multiples of this. What starts together shares the cost of waking up, which is most
+of what a probe on its own costs, and a few probes are through before the next ones begin."""
+FINEST = 50
+"""Short intervals have a finer grid: at least so many phases."""
 SLACK_S = 1.0
-"""A probe keeps its own deadline; this much later it is cut off from outside."""
-NOTED_S = 0.001
-"""Every timer is a little late; below this it is not worth a copy of the sample."""
+"""A probe keeps its own deadline; about this much later it is cut off from outside."""
 IN_FLIGHT_CAP = 2000
 MIN_WAIT_S = 0.001
 """Timers are no finer: a shorter wait would end at once, again and again, until it is time."""
@@ -41,16 +44,27 @@ class Job:
 def phase_s(target: Target) -> float:
     """Return the target's offset within its interval: stable, and spread evenly over targets."""
     digest = hashlib.sha256(target.id.encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64 * target.interval_s
+    phases = max(FINEST, int(target.interval_s / GRID_S))
+    return int.from_bytes(digest[:8]) * phases // 2**64 * target.interval_s / phases
 
 
-def next_start(target: Target, after: float) -> float:
+def next_start(phase: float, interval_s: float, after: float) -> float:
     """Return the first scheduled start later than `after` (UTC s): phase + k x interval."""
-    phase = phase_s(target)
-    k = (after - phase) // target.interval_s + 1
-    start = phase + k * target.interval_s
+    start = phase + ((after - phase) // interval_s + 1) * interval_s
     # Division rounds: a start that is not later than `after` would be run twice.
-    return start if start > after else start + target.interval_s
+    return start if start > after else start + interval_s
+
+
+class _Flight:
+    """A probe under way."""
+
+    __slots__ = ("has_overrun", "target", "task", "until")
+
+    def __init__(self, target: Target, until: float) -> None:
+        self.target = target
+        self.until = until
+        self.task: asyncio.Task[None] | None = None
+        self.has_overrun = False
 
 
 class Scheduler:
@@ -63,20 +77,20 @@ class Scheduler:
         self._clock = clock
         self._deliver = deliver
         self._telemetry = telemetry
-        self._jobs: dict[str, Job] = {}
-        self._heap: list[tuple[float, str, int]] = []
-        self._generation = 0
+        self._heap: list[tuple[float, int, float, Job]] = []
+        """(next start, tie-break, phase, job)."""
         self._changed = asyncio.Event()
-        self._in_flight: dict[asyncio.Task[None], str] = {}
+        self._in_flight: dict[_Flight, None] = {}
+        self._sweep_at = math.inf
 
     def replace_jobs(self, jobs: Sequence[Job]) -> None:
         """Probe exactly these from now on; a target that stays keeps its rhythm."""
-        self._generation += 1
-        self._jobs = {job.target.id: job for job in jobs}
         now = self._clock.now()
-        self._heap = [
-            (next_start(job.target, now), job.target.id, self._generation) for job in jobs
-        ]
+        self._heap = []
+        for number, job in enumerate(jobs):
+            phase = phase_s(job.target)
+            start = next_start(phase, job.target.interval_s, now)
+            self._heap.append((start, number, phase, job))
         heapq.heapify(self._heap)
         self._changed.set()
 
@@ -85,25 +99,30 @@ class Scheduler:
         while True:
             self._changed.clear()
             now = self._clock.now()
-            while self._heap and self._heap[0][0] <= now:
-                at, target_id, generation = heapq.heappop(self._heap)
-                self._start(self._jobs[target_id], at, now)
-                upcoming = next_start(self._jobs[target_id].target, max(at, now))
-                heapq.heappush(self._heap, (upcoming, target_id, generation))
-            await self._wait_for(self._heap[0][0] - self._clock.now() if self._heap else None)
+            heap = self._heap
+            while heap and heap[0][0] <= now:
+                at, number, phase, job = heap[0]
+                upcoming = next_start(phase, job.target.interval_s, max(at, now))
+                heapq.heapreplace(heap, (upcoming, number, phase, job))
+                self._start(job, at, now)
+            if now >= self._sweep_at:
+                self._cut_off(now)
+            until = min(heap[0][0] if heap else math.inf, self._sweep_at)
+            await self._wait_for(until - self._clock.now())
 
     async def drain(self, grace_s: float) -> None:
         """Wait for the probes in flight, at most `grace_s`; cut off the rest."""
-        if self._in_flight:
-            await asyncio.wait(self._in_flight, timeout=grace_s)
-        for task in list(self._in_flight):
+        tasks = [flight.task for flight in self._in_flight if flight.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_s)
+        for task in tasks:
             task.cancel()
 
-    async def _wait_for(self, wait_s: float | None) -> None:
+    async def _wait_for(self, wait_s: float) -> None:
         """Return after so long, or when the jobs change."""
         # A timer that sets the event is cheaper than a timeout that cancels the wait.
         timer = None
-        if wait_s is not None:
+        if wait_s < math.inf:
             timer = asyncio.get_running_loop().call_later(
                 max(wait_s, MIN_WAIT_S), self._changed.set
             )
@@ -115,32 +134,45 @@ class Scheduler:
 
     def _start(self, job: Job, at: float, now: float) -> None:
         target = job.target
-        lateness_s = now - at
-        self._telemetry.observe_lateness(lateness_s)
-        missed = int(lateness_s // target.interval_s)
+        missed = int((now - at) // target.interval_s)
         if missed:
             self._telemetry.count_skipped("late", missed)
         if len(self._in_flight) >= IN_FLIGHT_CAP:
+            self._telemetry.observe_lateness(now - at)
             self._telemetry.count_skipped("overload", 1)
             self._deliver(_unknown(target, now, "overload", "too many probes in flight"))
             return
-        task = asyncio.create_task(self._probe(job, now, lateness_s), name=f"probe {target.id}")
-        self._in_flight[task] = target.id
-        task.add_done_callback(lambda done: self._in_flight.pop(done, None))
+        flight = _Flight(target, now + target.timeout_s + SLACK_S)
+        self._in_flight[flight] = None
+        self._sweep_at = min(self._sweep_at, flight.until)
+        flight.task = asyncio.create_task(self._probe(job.probe, at, flight))
 
-    async def _probe(self, job: Job, at: float, lateness_s: float) -> None:
-        target = job.target
+    def _cut_off(self, now: float) -> None:
+        """End what ignores its own deadline: one look at all of them costs less than timers."""
+        for flight in self._in_flight:
+            if flight.until <= now and flight.task is not None:
+                flight.has_overrun = True
+                flight.task.cancel()
+        waiting = (flight.until for flight in self._in_flight if not flight.has_overrun)
+        self._sweep_at = max(min(waiting, default=math.inf), now + SLACK_S)
+
+    async def _probe(self, probe: Probe, due: float, flight: _Flight) -> None:
+        target = flight.target
+        # Only now does it begin: what held the loop up since the schedule looked is lateness too.
+        at = self._clock.now()
+        self._telemetry.observe_lateness(at - due)
         try:
-            with Deadline(target.timeout_s + SLACK_S):
-                sample = await job.probe(at, target.timeout_s)
-        except TimeoutError:
+            sample = await probe(at, target.timeout_s)
+        except asyncio.CancelledError:
+            if not flight.has_overrun:
+                raise
             sample = _unknown(target, at, "prober_error", "the probe overran its deadline")
         except Exception as error:
             log.exception("probe raised", extra={"target": target.id})
             sample = _unknown(target, at, "prober_error", f"{type(error).__name__} in the probe")
+        finally:
+            del self._in_flight[flight]
         self._telemetry.observe_sample(target, sample)
-        if lateness_s >= NOTED_S:
-            sample = replace(sample, lateness_s=lateness_s)
         self._deliver(sample)
 
 

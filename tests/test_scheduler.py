@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.metrics import Telemetry
+from monitor.metrics import SCHEDULE_LATENESS, Telemetry
 from monitor.model import Outcome, Sample, Target
 from monitor.scenario.loop import VirtualClock
-from monitor.scheduler import Job, Scheduler, next_start, phase_s
+from monitor.scheduler import GRID_S, Job, Scheduler, next_start, phase_s
 from tests.support.virtual import run
 
 START = 1_000_000.0
@@ -109,7 +110,7 @@ def test_every_start_is_on_the_grid_and_in_the_future(
 ) -> None:
     """The next start is later than now, by at most one interval, at the target's own phase."""
     each = target(name, interval_s)
-    start = next_start(each, after)
+    start = next_start(phase_s(each), interval_s, after)
     assert after < start <= after + interval_s * (1 + 1e-6) + 1e-6
     offset = (start - phase_s(each)) / interval_s
     assert abs(offset - round(offset)) < 1e-4
@@ -155,7 +156,9 @@ def test_a_start_that_is_due_at_this_very_moment_is_not_waited_for_in_vain() -> 
     samples: list[Sample] = []
 
     async def story() -> None:
-        scheduler = Scheduler(LateLook(next_start(only, START)), samples.append, Telemetry())
+        scheduler = Scheduler(
+            LateLook(next_start(phase_s(only), only.interval_s, START)), samples.append, Telemetry()
+        )
         scheduler.replace_jobs([Job(only, Slow(only, 0.0))])
         task = asyncio.create_task(scheduler.run())
         await asyncio.sleep(1.0)
@@ -165,19 +168,50 @@ def test_a_start_that_is_due_at_this_very_moment_is_not_waited_for_in_vain() -> 
     assert len(samples) == 1
 
 
-def test_only_lateness_that_matters_is_noted() -> None:
-    """A late start says so on its sample; a timer's own inaccuracy does not."""
-    samples, _ = collect([Job(target(interval_s=1.0), Slow(target(interval_s=1.0), 0.0))], 5.0)
-    assert len(samples) >= 4
-    assert {each.lateness_s for each in samples} == {0.0}
+@pytest.mark.parametrize(
+    ("interval_s", "phases"), [(0.5, 50), (1.0, 50), (10.0, 500), (60.0, 3000)]
+)
+def test_phases_lie_on_a_grid(interval_s: float, phases: int) -> None:
+    """Probes start in small groups, and all phases there can be are used."""
+    step_s = min(GRID_S, interval_s / 50)
+    found = {phase_s(target(f"t{i}", interval_s)) / step_s for i in range(20 * phases)}
+    assert {round(each) for each in found} == set(range(phases))
+    assert all(abs(each - round(each)) < 1e-6 for each in found)
 
-    delivered: list[Sample] = []
+
+def test_what_holds_a_start_up_is_lateness() -> None:
+    """The clock of a start is read when the probe begins, not when the schedule looked at it."""
+    only, telemetry = target(), Telemetry()
+    samples: list[Sample] = []
 
     async def story() -> None:
-        scheduler = Scheduler(
-            VirtualClock(asyncio.get_running_loop(), START), delivered.append, Telemetry()
-        )
-        await scheduler._probe(Job(target(), Slow(target(), 0.0)), START, 0.25)
+        clock = VirtualClock(asyncio.get_running_loop(), START)
+        scheduler = Scheduler(clock, samples.append, telemetry)
+        job = Job(only, Slow(only, 0.0))
+        scheduler.replace_jobs([job])
+        scheduler._start(job, START - 0.25, START)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     run(story())
-    assert delivered[0].lateness_s == 0.25
+    [late] = [each for series, _, each in telemetry.histograms() if series is SCHEDULE_LATENESS]
+    assert (late.sum, [sample.at for sample in samples]) == (0.25, [START])
+
+
+def test_a_reload_while_probes_are_under_way_loses_none() -> None:
+    """A probe that a reload finds under way still delivers."""
+    slow = target(interval_s=10.0)
+    samples: list[Sample] = []
+
+    async def story() -> None:
+        clock = VirtualClock(asyncio.get_running_loop(), START)
+        scheduler = Scheduler(clock, samples.append, Telemetry())
+        scheduler.replace_jobs([Job(slow, Slow(slow, 4.0))])
+        task = asyncio.create_task(scheduler.run())
+        await asyncio.sleep(next_start(phase_s(slow), 10.0, START) - START + 1.0)
+        scheduler.replace_jobs([])
+        await scheduler.drain(10.0)
+        task.cancel()
+
+    run(story())
+    assert len(samples) == 1
