@@ -167,8 +167,14 @@ class AlertStatus:
     clear_since: float | None = None
     """First non-match while firing (the `keep_firing_for` clock)."""
     evaluated_at: float = 0.0
+    """The latest evaluation that could have changed something."""
     no_data: bool = False
     """The last evaluation had no data: the state is frozen."""
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether another evaluation that does not match would change nothing."""
+        return self.state is AlertState.INACTIVE and not self.no_data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -324,13 +324,16 @@ class App:
 
     async def _forget_old(self) -> None:
         """Delete what is past its retention, a little at a time."""
+        wait_s = PRUNE_S
         while True:
+            # First of all: what a restart put together from old records is written by then.
+            await asyncio.sleep(wait_s)
             try:
                 deleted = await self._around.store.prune(self._around.clock.now(), PRUNE_ROWS)
             except StoreError as error:
                 log.warning("old records not deleted: %s", error)
                 deleted = 0
-            await asyncio.sleep(PRUNE_BUSY_S if deleted >= PRUNE_ROWS else PRUNE_S)
+            wait_s = PRUNE_BUSY_S if deleted >= PRUNE_ROWS else PRUNE_S
 
     async def _watch_lag(self) -> None:
         """Measure how late the loop runs its timers."""

@@ -41,6 +41,26 @@ __all__ = ["Budget", "DeploymentSpec", "Engine", "Step", "Verdict", "WindowStats
 _Key = tuple[str, str]
 
 
+class _Watch:
+    """One rule on one deployment, with the answer to the inputs that it was last asked about."""
+
+    __slots__ = ("_inputs", "_verdict", "key", "rule")
+
+    def __init__(self, rule: AlertRule, deployment: str) -> None:
+        self.rule = rule
+        self.key: _Key = (rule.name, deployment)
+        self._inputs: list[Value] | None = None
+        self._verdict: bool | None = None
+
+    def judge(self, inputs: list[Value]) -> bool | None:
+        """Return whether the condition holds for its signals' values, None without data."""
+        if inputs != self._inputs:
+            names = (signal.name for signal in self.rule.condition.signals)
+            self._verdict = self.rule.condition.evaluate(dict(zip(names, inputs, strict=True)))
+            self._inputs = inputs
+        return self._verdict
+
+
 class Engine:
     """All SLO and alert state. One task owns it; every call is synchronous."""
 
@@ -227,7 +247,8 @@ class Engine:
         self._releases = {
             name: self._releases.get(name) or ReleaseTracker(name) for name in self.specs
         }
-        pairs = [(rule.name, name) for name in self.specs for rule in self.rules]
+        self._watches = {name: [_Watch(rule, name) for rule in self.rules] for name in self.specs}
+        pairs = [watch.key for watches in self._watches.values() for watch in watches]
         self._alerts = {
             pair: self._alerts.get(pair) or inactive(*pair, self._now) for pair in pairs
         }
@@ -278,15 +299,18 @@ class Engine:
         """Evaluate all rules; yield (before, after, inputs) of durable changes."""
         situation = self._situation(deployment, now)
         cache: dict[str, Value] = {}
-        for rule in self.rules:
-            key = (rule.name, deployment)
-            before = self._alerts[key]
-            values = {s.name: _cached(s, situation, cache) for s in rule.condition.signals}
-            after = advance(rule, before, rule.condition.evaluate(values), now)
-            self._alerts[key] = after
-            if durable_part(before) != durable_part(after) or key in self._moved:
-                self._moved.discard(key)
-                yield before, after, values
+        for watch in self._watches[deployment]:
+            signals = watch.rule.condition.signals
+            verdict = watch.judge([_cached(signal, situation, cache) for signal in signals])
+            before = self._alerts[watch.key]
+            if verdict is False and before.is_at_rest and watch.key not in self._moved:
+                # Nearly always: nothing matched before, and nothing matches now.
+                continue
+            after = advance(watch.rule, before, verdict, now)
+            self._alerts[watch.key] = after
+            if durable_part(before) != durable_part(after) or watch.key in self._moved:
+                self._moved.discard(watch.key)
+                yield before, after, {signal.name: cache[signal.name] for signal in signals}
 
     def _situation(self, deployment: str, now: float) -> Situation:
         spec = self.specs[deployment]

@@ -23,6 +23,16 @@ class Tally:
         self.good = self.bad = self.unknown = self.up_ms = self.down_ms = 0
         self.sketch: Sketch | None = None
 
+    @property
+    def samples(self) -> int:
+        """How many samples are in it, whatever their outcome."""
+        return self.good + self.bad + self.unknown
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not self.samples
+
     def count(self, outcome: Outcome, interval_ms: int, key: int | None, *, censored: bool) -> None:
         """Count one sample that stands for `interval_ms`; `key` is its latency's bucket."""
         if outcome is Outcome.GOOD:

@@ -7,7 +7,7 @@ ties with a decimal threshold are ties: 1 bad of 1000 is an uptime of exactly 99
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -31,6 +31,21 @@ class Situation:
     """Those of `states` that count towards SLIs."""
     release: Release | None
     now: float
+    _totals: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+
+    def totals(self, window_s: int) -> tuple[int, int, int, int]:
+        """Return (good, bad, up ms, down ms) of all SLI targets in a window; added up once."""
+        known = self._totals.get(window_s)
+        if known is None:
+            good = bad = up_ms = down_ms = 0
+            for state in self.slis:
+                for tally in state.window.tallies(window_s):
+                    good += tally.good
+                    bad += tally.bad
+                    up_ms += tally.up_ms
+                    down_ms += tally.down_ms
+            known = self._totals[window_s] = (good, bad, up_ms, down_ms)
+        return known
 
 
 def value_of(signal: Signal, situation: Situation) -> Value:
@@ -49,13 +64,13 @@ def _window_s(signal: Signal, situation: Situation) -> int:
 
 
 def _samples(signal: Signal, situation: Situation) -> tuple[int, int]:
-    found = tallies(situation.slis, _window_s(signal, situation))
-    return sum(tally.good for tally in found), sum(tally.bad for tally in found)
+    good, bad, _, _ = situation.totals(_window_s(signal, situation))
+    return good, bad
 
 
 def _time_ms(signal: Signal, situation: Situation) -> tuple[int, int]:
-    found = tallies(situation.slis, _window_s(signal, situation))
-    return sum(tally.up_ms for tally in found), sum(tally.down_ms for tally in found)
+    _, _, up_ms, down_ms = situation.totals(_window_s(signal, situation))
+    return up_ms, down_ms
 
 
 def _error_rate(signal: Signal, situation: Situation) -> Value:

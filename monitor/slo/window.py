@@ -2,8 +2,12 @@
 
 Three rings of buckets: 10 s wide for windows up to 2 h, 5 min up to 3 d, 1 h beyond. A window of
 `w` covers the last `w / width` buckets, the current one included. Each window keeps a running
-total of its closed buckets, so that a sample costs three updates and a question does not depend
-on the window's length. All counts are integers: adding and taking away leaves no residue.
+total of its closed buckets, so that a question does not depend on the window's length. A sample
+costs one update: what comes in the current 10 s is gathered apart and joins the buckets of every
+width when they are over. All counts are integers: adding and taking away leaves no residue.
+
+Buckets of 10 s are written as they grow, wider ones when they are complete; until then they can
+be put together from the narrow ones, which are kept for longer than an hour.
 
 Owns counting and expiry. Must not know what a signal or an alert is.
 """
@@ -11,7 +15,9 @@ Owns counting and expiry. Must not know what a signal or an alert is.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 
 from monitor.model import BucketRow, Sample
 from monitor.slo.signal import WINDOWS
@@ -65,17 +71,17 @@ class _Ring:
                 span.total.merge(self._buckets[index])
         self._prune()
 
-    def file(self, index: int) -> Iterator[Tally]:
-        """Return every tally that a sample of bucket `index` counts in; none when it is too old."""
-        index = min(index, self._current)
+    def file(self, at: float, counts: Tally) -> None:
+        """Add `counts` of the moment `at`, unless that is too long ago."""
+        index = min(int(at // self.width_s), self._current)
         if index <= self._current - self._keep:
             return
         self._dirty.add(index)
-        yield self._bucket(index)
+        self._bucket(index).merge(counts)
         if index < self._current:
             for span in self.spans.values():
                 if index > self._current - span.length:
-                    yield span.total
+                    span.total.merge(counts)
 
     def tallies(self, window_s: int) -> list[Tally]:
         """Return the tallies that make up the last `window_s` seconds."""
@@ -87,24 +93,30 @@ class _Ring:
         open_bucket = self._buckets.get(self._current)
         return [span.total] if open_bucket is None else [span.total, open_bucket]
 
-    def dirty(self) -> Iterator[tuple[int, Tally]]:
-        """Return (start, tally) of what has changed since the last call."""
-        for index in sorted(self._dirty):
+    def complete(self) -> Iterator[tuple[int, Tally]]:
+        """Return (start, tally) of closed buckets that have changed since the last call."""
+        for index in sorted(index for index in self._dirty if index < self._current):
+            self._dirty.discard(index)
             if index in self._buckets:
                 yield index * self.width_s, self._buckets[index]
-        self._dirty.clear()
 
-    def load(self, buckets: Iterable[tuple[int, Tally]]) -> None:
-        """Take over (start, tally) from storage, in place of buckets of the same start.
+    def open_bucket(self) -> Tally | None:
+        """Return what is known of the current bucket, None when that is nothing."""
+        return self._buckets.get(self._current)
+
+    def load(self, buckets: Mapping[int, Tally], unsaved: Collection[int] = ()) -> None:
+        """Take over tallies by start from storage, in place of buckets of the same start.
 
         A bucket ahead of now (the wall clock was set back between two processes) waits until
-        its time comes.
+        its time comes. Those that start at `unsaved` are still to be written.
         """
-        for start, tally in buckets:
+        for start, tally in buckets.items():
             index = start // self.width_s
             if abs(index - self._current) < self._keep:
                 self._bucket(index)
                 self._buckets[index] = tally
+                if start in unsaved:
+                    self._dirty.add(index)
         self.serve(self.spans)
 
     def serve(self, windows: Iterable[int]) -> None:
@@ -142,23 +154,29 @@ class TargetWindow:
     samples and in time.
     """
 
-    __slots__ = ("_next_edge", "_now", "_rings", "_target", "_windows")
+    __slots__ = ("_next_edge", "_recent", "_rings", "_target", "_unsaved", "_windows")
 
     def __init__(self, target: str, now: float, extra: Iterable[int] = ()) -> None:
         """Start empty at `now`; `extra` are windows in seconds beyond the named ones."""
         self._target = target
-        self._now = now
         self._windows = frozenset((*WINDOWS.values(), *extra))
         self._rings = tuple(
             _Ring(width_s, [w for w in self._windows if _width(w) == width_s], longest_s, now)
             for width_s, longest_s in _WIDTHS
         )
         self._next_edge = _edge_after(now)
+        self._recent = Tally()
+        """What came in the current narrow bucket's time; in no ring yet."""
+        self._unsaved = False
+        """Whether the current narrow bucket has changed since it was written."""
 
     def advance(self, now: float) -> None:
         """Move on to `now`, however far; going back is ignored."""
-        self._now = max(self._now, now)
         if now >= self._next_edge:
+            if not self._recent.is_empty:
+                self._file(self._next_edge - _WIDTHS[0][0], self._recent)
+                self._recent = Tally()
+            self._unsaved = False
             self._next_edge = _edge_after(now)
             for ring in self._rings:
                 ring.advance(now)
@@ -168,21 +186,23 @@ class TargetWindow:
 
         One from the future counts as one of now; a latency that is none is ignored.
         """
-        at = min(sample.at, self._now)
-        interval_ms = round(interval_s * 1000)
         # What may be our own delay is no latency of the target; its outcome counts all the same.
         key = None if sample.tainted_s else bucket_key(sample.latency_s)
-        for ring in self._rings:
-            for tally in ring.file(int(at // ring.width_s)):
-                tally.count(sample.outcome, interval_ms, key, censored=sample.censored)
+        interval_ms = round(interval_s * 1000)
+        if sample.at >= self._next_edge - _WIDTHS[0][0]:
+            self._recent.count(sample.outcome, interval_ms, key, censored=sample.censored)
+            self._unsaved = True
+        else:
+            late = Tally()
+            late.count(sample.outcome, interval_ms, key, censored=sample.censored)
+            self._file(sample.at, late)
 
     def tallies(self, window_s: int) -> list[Tally]:
         """Return live tallies that together are the last `window_s` seconds; do not change them.
 
         Windows that were not announced are added up bucket by bucket.
         """
-        width_s = _width(window_s)
-        return next(ring.tallies(window_s) for ring in self._rings if ring.width_s == width_s)
+        return [*self._rings[_ring_number(window_s)].tallies(window_s), self._recent]
 
     def serve(self, extra: Iterable[int]) -> None:
         """Change the extra windows; what is in the buckets is kept."""
@@ -193,33 +213,62 @@ class TargetWindow:
                 ring.serve([w for w in windows if _width(w) == ring.width_s])
 
     def flush(self) -> Iterator[BucketRow]:
-        """Return the buckets that have changed since the last call."""
+        """Return the rows of buckets that have changed since the last call.
+
+        Wide buckets appear when they are over: `restore` does not need them sooner.
+        """
         for ring in self._rings:
-            for start, tally in ring.dirty():
-                yield BucketRow(
-                    target=self._target,
-                    width_s=ring.width_s,
-                    start=start,
-                    good=tally.good,
-                    bad=tally.bad,
-                    unknown=tally.unknown,
-                    up_ms=tally.up_ms,
-                    down_ms=tally.down_ms,
-                    sketch=tally.sketch.to_bytes() if tally.sketch else b"",
-                )
+            for start, tally in ring.complete():
+                yield self._row(ring.width_s, start, tally)
+        if self._unsaved:
+            self._unsaved = False
+            narrow = self._rings[0]
+            known, recent = narrow.open_bucket(), self._recent
+            if known is not None:
+                recent = Tally()
+                recent.merge(known)
+                recent.merge(self._recent)
+            yield self._row(narrow.width_s, round(self._next_edge) - narrow.width_s, recent)
 
     def restore(self, rows: Iterable[BucketRow]) -> int:
         """Take over the rows of an earlier process; return how many were damaged and left out."""
-        loaded: dict[int, list[tuple[int, Tally]]] = {ring.width_s: [] for ring in self._rings}
+        loaded: dict[int, dict[int, Tally]] = {ring.width_s: {} for ring in self._rings}
         damaged = 0
         for row in rows:
             try:
-                loaded[row.width_s].append((row.start, _tally_of(row)))
+                loaded[row.width_s][row.start] = _tally_of(row)
             except (KeyError, ValueError):
                 damaged += 1
-        for ring in self._rings:
-            ring.load(loaded[ring.width_s])
+        narrow, *wide = self._rings
+        narrow.load(loaded[narrow.width_s])
+        for ring in wide:
+            sums = _sums(loaded[narrow.width_s], ring.width_s)
+            stored = loaded[ring.width_s]
+            # Of a bucket that was never completed, or only by half, the narrow ones know more.
+            better = {
+                start: tally
+                for start, tally in sums.items()
+                if start not in stored or tally.samples > stored[start].samples
+            }
+            ring.load(stored | better, unsaved=better)
         return damaged
+
+    def _file(self, at: float, counts: Tally) -> None:
+        for ring in self._rings:
+            ring.file(at, counts)
+
+    def _row(self, width_s: int, start: int, tally: Tally) -> BucketRow:
+        return BucketRow(
+            target=self._target,
+            width_s=width_s,
+            start=start,
+            good=tally.good,
+            bad=tally.bad,
+            unknown=tally.unknown,
+            up_ms=tally.up_ms,
+            down_ms=tally.down_ms,
+            sketch=tally.sketch.to_bytes() if tally.sketch else b"",
+        )
 
 
 def window_span_s(window_s: int, now: float) -> float:
@@ -229,15 +278,27 @@ def window_span_s(window_s: int, now: float) -> float:
     return now - first * width_s
 
 
+@cache
+def _ring_number(window_s: int) -> int:
+    fine_enough = (n for n, (_, longest_s) in enumerate(_WIDTHS) if window_s <= longest_s)
+    return next(fine_enough, len(_WIDTHS) - 1)
+
+
 def _width(window_s: int) -> int:
-    return next(
-        (width_s for width_s, longest_s in _WIDTHS if window_s <= longest_s), _WIDTHS[-1][0]
-    )
+    return _WIDTHS[_ring_number(window_s)][0]
 
 
 def _edge_after(now: float) -> float:
     width_s = _WIDTHS[0][0]
     return (now // width_s + 1) * width_s
+
+
+def _sums(buckets: Mapping[int, Tally], width_s: int) -> dict[int, Tally]:
+    """Return what `buckets`, by start, are together in buckets of `width_s`."""
+    sums: dict[int, Tally] = defaultdict(Tally)
+    for start, tally in buckets.items():
+        sums[start // width_s * width_s].merge(tally)
+    return sums
 
 
 def _tally_of(row: BucketRow) -> Tally:

@@ -102,6 +102,9 @@ def load(connection: sqlite3.Connection, now: float) -> State:
         deque(table.scan(connection), maxlen=0)
     closed_since = now - LOAD_CLOSED_S
     marks = MARKS.read(connection)
+    seen_at = next((mark.at for mark in marks if mark.kind == _SEEN), None)
+    # However long nobody ran: the wide buckets of then are completed from the narrow ones.
+    last = now if seen_at is None else min(now, seen_at)
     return State(
         alerts=ALERTS.read(connection),
         incidents=INCIDENTS.read(
@@ -121,10 +124,10 @@ def load(connection: sqlite3.Connection, now: float) -> State:
         buckets=tuple(
             row
             for row in BUCKETS.scan(connection)
-            if row.start >= now - BUCKET_KEEP_S.get(row.width_s, BUCKET_KEEP_DEFAULT_S)
+            if row.start >= last - BUCKET_KEEP_S.get(row.width_s, BUCKET_KEEP_DEFAULT_S)
         ),
         born=tuple((mark.name, mark.at) for mark in marks if mark.kind == _BORN),
-        seen_at=next((mark.at for mark in marks if mark.kind == _SEEN), None),
+        seen_at=seen_at,
     )
 
 

@@ -167,19 +167,49 @@ def test_nothing_known_is_none() -> None:
     assert found.quantile(Fraction(1, 2)) is None
 
 
+def flushed(window: TargetWindow) -> list[tuple[int, int, int]]:
+    return [(row.width_s, row.start, row.good) for row in window.flush()]
+
+
 def test_flush_gives_only_what_changed() -> None:
     """A second flush is empty; a late sample makes its own bucket dirty again."""
     window = TargetWindow("t", 100_000.0)
     window.add(sample(100_000.0), 15)
-    assert [row.width_s for row in window.flush()] == [10, 300, 3600]
-    assert list(window.flush()) == []
+    assert flushed(window) == [(10, 100_000, 1)]
+    assert flushed(window) == []
     window.advance(100_050.0)
+    assert flushed(window) == [(10, 100_000, 1)]
     window.add(sample(100_001.0), 15)
-    assert [(row.width_s, row.start, row.good) for row in window.flush()] == [
-        (10, 100_000, 2),
-        (300, 99_900, 2),
-        (3600, 97_200, 2),
+    assert flushed(window) == [(10, 100_000, 2)]
+
+
+def test_wide_buckets_are_written_once_they_are_over() -> None:
+    """One row for a wide bucket, not one at every flush; a late sample brings another."""
+    window = TargetWindow("t", 100_000.0)
+    window.add(sample(100_000.0), 15)
+    window.advance(100_201.0)
+    assert (300, 99_900, 1) in flushed(window)
+    window.add(sample(100_100.0), 15)
+    assert (300, 99_900, 2) in flushed(window)
+    window.advance(100_801.0)
+    assert flushed(window) == [(3600, 97_200, 2)]
+
+
+def test_a_wide_row_from_halfway_gives_way_to_the_narrow_ones() -> None:
+    """What was written before a wide bucket was over is not taken for all of it."""
+    halfway = BucketRow(
+        target="t", width_s=300, start=99_900, good=1, bad=0, unknown=0, up_ms=15_000, down_ms=0
+    )
+    rows = [
+        BucketRow(
+            target="t", width_s=10, start=start, good=1, bad=0, unknown=0, up_ms=15_000, down_ms=0
+        )
+        for start in (99_900, 99_950, 100_020)
     ]
+    window = TargetWindow("t", 100_300.0)
+    window.restore([halfway, *rows])
+    assert stats(window, 6 * HOUR).good == 3
+    assert flushed(window) == [(300, 99_900, 3)]
 
 
 def test_damaged_rows_are_left_out_and_counted() -> None:
