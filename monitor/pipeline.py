@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -81,7 +82,7 @@ class Pipeline:
         self._settings = settings
         self._telemetry = telemetry
         self._hand_over = tuple(hand_over)
-        self._queue: asyncio.Queue[Item] = asyncio.Queue(QUEUE_CAP)
+        self._queue: deque[Item] = deque()
         self._incidents: dict[str, Incident] = {}
         self._open: dict[tuple[str, str], str] = {}
         self._unsaved = Batch()
@@ -106,9 +107,9 @@ class Pipeline:
 
     def offer(self, item: Item) -> None:
         """Queue a sample without waiting; an overflow is counted and shows as missing data."""
-        try:
-            self._queue.put_nowait(item)
-        except asyncio.QueueFull:
+        if len(self._queue) < QUEUE_CAP:
+            self._queue.append(item)
+        else:
             self._telemetry.count_skipped("queue_full", 1)
 
     def accept(self, release: Release) -> None:
@@ -117,7 +118,9 @@ class Pipeline:
         Raises:
             asyncio.QueueFull: overloaded; the caller should try again later.
         """
-        self._queue.put_nowait(release)
+        if len(self._queue) >= QUEUE_CAP:
+            raise asyncio.QueueFull
+        self._queue.append(release)
 
     def incidents(self) -> list[Incident]:
         """Return open and recently closed incidents, newest first."""
@@ -138,8 +141,8 @@ class Pipeline:
         samples: list[Sample] = []
         releases: list[Release] = []
         reports: list[RollbackRecord] = []
-        while not self._queue.empty():
-            item = self._queue.get_nowait()
+        while self._queue:
+            item = self._queue.popleft()
             if isinstance(item, Sample):
                 samples.append(item)
             elif isinstance(item, Release):

@@ -13,6 +13,7 @@ import heapq
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from monitor.metrics import Telemetry
@@ -21,10 +22,10 @@ from monitor.probes.base import Probe
 
 log = logging.getLogger(__name__)
 
-GRID_S = 0.02
+GRID_S = 0.05
 """Phases are multiples of this. What starts together shares the cost of waking up, which is most
 of what a probe on its own costs, and a few probes are through before the next ones begin."""
-FINEST = 50
+FINEST = 20
 """Short intervals have a finer grid: at least so many phases."""
 SLACK_S = 1.0
 """A probe keeps its own deadline; about this much later it is cut off from outside."""
@@ -71,12 +72,20 @@ class Scheduler:
     """Starts every probe at its time and hands each sample to `deliver`."""
 
     def __init__(
-        self, clock: Clock, deliver: Callable[[Sample], None], telemetry: Telemetry
+        self,
+        clock: Clock,
+        deliver: Callable[[Sample], None],
+        telemetry: Telemetry,
+        pulse: AbstractContextManager[None] | None = None,
     ) -> None:
-        """Build an idle scheduler; `replace_jobs` says what to probe."""
+        """Build an idle scheduler; `replace_jobs` says what to probe.
+
+        Every probe runs within `pulse`, which is entered once for each that is under way.
+        """
         self._clock = clock
         self._deliver = deliver
         self._telemetry = telemetry
+        self._pulse = nullcontext() if pulse is None else pulse
         self._heap: list[tuple[float, int, float, Job]] = []
         """(next start, tie-break, phase, job)."""
         self._changed = asyncio.Event()
@@ -145,7 +154,7 @@ class Scheduler:
         flight = _Flight(target, now + target.timeout_s + SLACK_S)
         self._in_flight[flight] = None
         self._sweep_at = min(self._sweep_at, flight.until)
-        flight.task = asyncio.create_task(self._probe(job.probe, at, flight))
+        flight.task = asyncio.get_running_loop().create_task(self._probe(job.probe, at, flight))
 
     def _cut_off(self, now: float) -> None:
         """End what ignores its own deadline: one look at all of them costs less than timers."""
@@ -162,7 +171,8 @@ class Scheduler:
         at = self._clock.now()
         self._telemetry.observe_lateness(at - due)
         try:
-            sample = await probe(at, target.timeout_s)
+            with self._pulse:
+                sample = await probe(at, target.timeout_s)
         except asyncio.CancelledError:
             if not flight.has_overrun:
                 raise

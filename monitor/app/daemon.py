@@ -26,7 +26,7 @@ from monitor.model import (
 from monitor.outbox import Outbox, OutboxSettings
 from monitor.pipeline import Pipeline, PipelineSettings
 from monitor.probes.heartbeat_board import HeartbeatBoard
-from monitor.probes.stall import watch
+from monitor.probes.stall import Pulse
 from monitor.recovery import Lever, Recovery
 from monitor.rollback.guard import Evidence, RollbackPolicy
 from monitor.scheduler import Job, Scheduler
@@ -90,7 +90,13 @@ class App:
             telemetry=telemetry,
             hand_over=(self.outbox.notice, self.recovery.notice),
         )
-        self.scheduler = Scheduler(around.clock, self.pipeline.offer, telemetry)
+        stalls = around.probes.stalls
+        self.scheduler = Scheduler(
+            around.clock,
+            self.pipeline.offer,
+            telemetry,
+            None if stalls is None else Pulse(stalls, around.clock.monotonic),
+        )
         self.scheduler.replace_jobs(self._jobs(plan))
 
     # --- life -------------------------------------------------------------------------------
@@ -108,11 +114,6 @@ class App:
             self._spawn("pipeline", self.pipeline.run)
             self._spawn("scheduler", self.scheduler.run)
             self._spawn("loop lag", self._watch_lag)
-            if self._around.probes.stalls is not None:
-                log_of_stalls = self._around.probes.stalls
-                self._spawn(
-                    "stalls", functools.partial(watch, log_of_stalls, self._around.clock.monotonic)
-                )
             self._spawn("retention", self._forget_old)
             self._spawn_workers()
             self._ready = True

@@ -51,7 +51,7 @@ class ProbeIO:
     daemon passes `time.monotonic`; virtual time passes nothing.
     """
     stalls: StallLog | None = None
-    """Our own event loop's stalls, kept by `monitor.probes.stall.watch` on the same loop and in
+    """Our own event loop's stalls, kept by a `monitor.probes.stall.Pulse` on the same loop and in
     the seconds of `monotonic`. None: nobody watches, and no latency is tainted."""
     datagram: OpenDatagram = open_datagram
     nameservers: Callable[[], Sequence[str]] = system_nameservers

@@ -1,6 +1,6 @@
 """When our own event loop stood still, so that its delay is not taken for a target's latency.
 
-Owns the record of stalls and the heartbeat that finds them. Corrects nothing: a probe asks how
+Owns the record of stalls and the pulse that finds them. Corrects nothing: a probe asks how
 much of a measured span may have been our own.
 """
 
@@ -57,13 +57,39 @@ class StallLog:
         return total
 
 
-async def watch(
-    log: StallLog, monotonic: Callable[[], float], interval_s: float = INTERVAL_S
-) -> None:
-    """Beat for `log` on the running loop until cancelled; `interval_s` is that of the log."""
-    try:
-        while True:
-            log.beat(monotonic())
-            await asyncio.sleep(interval_s)
-    finally:
-        log.stop()
+class Pulse:
+    """Beats for a log while probes are under way; when none is, nothing can be mismeasured.
+
+    An idle loop is left asleep: waking it up fifty times a second would cost more than many probes.
+    """
+
+    __slots__ = ("_busy", "_interval_s", "_log", "_monotonic", "_timer")
+
+    def __init__(
+        self, log: StallLog, monotonic: Callable[[], float], interval_s: float = INTERVAL_S
+    ) -> None:
+        """`interval_s` is that of the log, `monotonic` its clock."""
+        self._log = log
+        self._monotonic = monotonic
+        self._interval_s = interval_s
+        self._busy = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        """A probe begins."""
+        self._busy += 1
+        if self._timer is None:
+            self._beat()
+
+    def __exit__(self, *_: object) -> None:
+        """A probe has ended."""
+        self._busy -= 1
+        if not self._busy and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._log.stop()
+
+    def _beat(self) -> None:
+        self._log.beat(self._monotonic())
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._interval_s, self._beat)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from monitor.model import Deployment, Outcome, Sample, Target
 from monitor.probes.base import Probe, ProbeIO
 from monitor.probes.http import HttpProbeConfig
-from monitor.probes.stall import StallLog, watch
+from monitor.probes.stall import Pulse, StallLog
 from tests.probes.raw_server import AT, loop_connect, no_names, replies, response, serve
 
 Run = Callable[..., Any]
@@ -96,25 +96,48 @@ def test_overlap_is_a_part_of_the_span(gaps: list[float], span: tuple[float, flo
     assert log.overlap(start, now) >= log.overlap(start, end) - 1e-9
 
 
-def test_watching_finds_a_stall(run: Run) -> None:
+def test_a_stall_during_a_probe_is_found(run: Run) -> None:
     """A blocked loop shows in the log as soon as it runs again, and silence afterwards does not."""
     log = StallLog()
 
     async def story() -> tuple[float, float]:
-        watching = asyncio.create_task(watch(log, time.monotonic))
-        await asyncio.sleep(0.06)
-        start = time.monotonic()
-        time.sleep(0.1)  # noqa: ASYNC251 - the stall
-        end = time.monotonic()
-        await asyncio.sleep(0)
-        found = log.overlap(start, end)
-        watching.cancel()
-        await asyncio.wait([watching])
+        with Pulse(log, time.monotonic):
+            await asyncio.sleep(0.06)
+            start = time.monotonic()
+            time.sleep(0.1)  # noqa: ASYNC251 - the stall
+            end = time.monotonic()
+            found = log.overlap(start, end)
         return found, log.overlap(end, time.monotonic() + 10)
 
     found, after = run(story())
     assert found >= 0.095
     assert after < 0.095
+
+
+def test_the_pulse_rests_while_nothing_is_under_way(run: Run) -> None:
+    """It goes on until the last of several probes has ended, and begins again with the next."""
+    beats: list[float] = []
+
+    def clock() -> float:
+        beats.append(time.monotonic())
+        return beats[-1]
+
+    async def story() -> list[int]:
+        pulse, counts = Pulse(StallLog(), clock, 0.005), []
+        with pulse:
+            with pulse:
+                pass
+            await asyncio.sleep(0.03)
+            counts.append(len(beats))
+        await asyncio.sleep(0.03)
+        counts.append(len(beats))
+        with pulse:
+            counts.append(len(beats))
+        return counts
+
+    busy, idle, again = run(story())
+    assert busy >= 2
+    assert (idle, again) == (busy, busy + 1)
 
 
 # --- the proof ---------------------------------------------------------------------------------
@@ -174,9 +197,10 @@ def make_io(log: StallLog | None) -> ProbeIO:
     )
 
 
-async def timed(probe: Probe, timeout_s: float) -> Result:
+async def timed(probe: Probe, timeout_s: float, pulse: Pulse) -> Result:
     started = time.monotonic()
-    sample = await probe(AT, timeout_s)
+    with pulse:
+        sample = await probe(AT, timeout_s)
     return Result(started, time.monotonic(), sample)
 
 
@@ -188,16 +212,15 @@ async def stalled_probes(probe: Probe, log: StallLog) -> list[Result]:
             await asyncio.sleep(PERIOD_S - STALL_S)
             time.sleep(STALL_S)  # noqa: ASYNC251 - the point of it
 
-    helpers = [asyncio.create_task(watch(log, time.monotonic)), asyncio.create_task(stall())]
+    stalling, pulse = asyncio.create_task(stall()), Pulse(log, time.monotonic)
     probes = []
     end = time.monotonic() + SPELL_S
     while time.monotonic() < end:
-        probes.append(asyncio.create_task(timed(probe, 2.0)))
+        probes.append(asyncio.create_task(timed(probe, 2.0, pulse)))
         await asyncio.sleep(0.02)
     results = await asyncio.gather(*probes)
-    for helper in helpers:
-        helper.cancel()
-    await asyncio.wait(helpers)
+    stalling.cancel()
+    await asyncio.wait([stalling])
     return results
 
 
@@ -285,15 +308,12 @@ def test_silence_is_the_targets_even_when_we_stalled(run: Run) -> None:
     async def story() -> Sample:
         async with serve(hang) as port:
             log = StallLog()
-            watching = asyncio.create_task(watch(log, time.monotonic))
             probe = make_probe(f"http://127.0.0.1:{port}", make_io(log), 0.2)
-            probing = asyncio.create_task(probe(AT, 0.2))
-            await asyncio.sleep(0.05)
-            time.sleep(0.1)  # noqa: ASYNC251 - the stall
-            sample = await probing
-            watching.cancel()
-            await asyncio.wait([watching])
-            return sample
+            with Pulse(log, time.monotonic):
+                probing = asyncio.create_task(probe(AT, 0.2))
+                await asyncio.sleep(0.05)
+                time.sleep(0.1)  # noqa: ASYNC251 - the stall
+                return await probing
 
     sample = run(story())
     assert (sample.outcome, sample.reason) == (Outcome.BAD, "timeout_headers")
