@@ -26,6 +26,7 @@ from monitor.model import (
     Sample,
     Transition,
 )
+from monitor.pace import Pace
 from monitor.routing import close_incident, open_incident
 from monitor.slo.alerting import AlertRule
 from monitor.slo.engine import DeploymentSpec, Engine, Step
@@ -129,7 +130,13 @@ class Pipeline:
     async def run(self) -> None:
         """Tick for ever."""
         while True:
-            await self.tick()
+            # Whoever stops this waits for the tick under way: half a step would lose a page.
+            tick = asyncio.create_task(self.tick())
+            try:
+                await asyncio.shield(tick)
+            except asyncio.CancelledError:
+                await asyncio.wait([tick])
+                raise
             await asyncio.sleep(self._settings.evaluation_interval_s)
 
     async def tick(self, *, flush: bool = False) -> None:
@@ -150,10 +157,9 @@ class Pipeline:
             else:
                 reports.append(item)
                 releases.extend(_release_of(item))
-        now = self._clock.now()
-        await self._apply(
-            self.engine.step(now, samples, releases), self._annotate(reports), flush=flush
-        )
+        work = self.engine.stepping(self._clock.now(), samples, releases)
+        step = await Pace(self._clock.monotonic).through(work)
+        await self._apply(step, self._annotate(reports), flush=flush)
         self.last_tick = self._clock.monotonic()
 
     async def _apply(
@@ -183,17 +189,19 @@ class Pipeline:
         )
         # While the store refuses, buckets wait in the engine, which forgets the oldest itself.
         was_durable = self.durable
-        await self._commit(merge(batch, self._buckets()) if wanted and was_durable else batch)
+        if wanted and was_durable:
+            batch = merge(batch, await self._buckets())
+        await self._commit(batch)
         if wanted and self.durable and not was_durable:
-            await self._commit(self._buckets())
+            await self._commit(await self._buckets())
         if incidents:
             for tell in self._hand_over:
                 tell(tuple(incidents.values()))
 
-    def _buckets(self) -> Batch:
+    async def _buckets(self) -> Batch:
         """Return what the engine has counted since the last time."""
         self._last_flush = self._clock.now()
-        buckets, born = self.engine.flush()
+        buckets, born = await Pace(self._clock.monotonic).through(self.engine.flushing())
         return Batch(buckets=buckets, born=born, seen_at=self._last_flush)
 
     def _follow(self, transition: Transition) -> Incident | None:

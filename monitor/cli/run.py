@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 STDERR = 2
 GC_THRESHOLDS = (20_000, 10, 1000)
 """New containers before a look at the youngest; such looks before one at the next generation."""
+SWITCH_S = 0.001
 OVERTIME_S = 2.0
 """This long after the grace the process ends, whatever hangs."""
 
@@ -79,6 +81,8 @@ def spare_the_loop() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    # The thread that writes to disk must not keep the loop waiting either.
+    sys.setswitchinterval(SWITCH_S)
 
 
 def _leave(code: int, pipe: LogPipe) -> NoReturn:

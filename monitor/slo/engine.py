@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
+from typing import TypeVar
 
 from monitor.model import (
     AlertStatus,
@@ -39,6 +40,22 @@ from monitor.slo.verdict import Verdict, verdicts_of
 __all__ = ["Budget", "DeploymentSpec", "Engine", "Step", "Verdict", "WindowStats"]
 
 _Key = tuple[str, str]
+T = TypeVar("T")
+Work = Generator[None, None, T]
+"""Something long in small pieces; what it returns is the result."""
+
+SLICE = 20
+"""Samples in one piece of work."""
+
+
+def finish(work: Work[T]) -> T:
+    """Do all of `work` at once and return its result."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 class _Watch:
@@ -130,8 +147,20 @@ class Engine:
 
         Time that goes back stands still instead.
         """
+        return finish(self.stepping(now, samples, releases))
+
+    def stepping(
+        self, now: float, samples: Sequence[Sample] = (), releases: Sequence[Release] = ()
+    ) -> Work[Step]:
+        """Do what `step` does, with a pause after each small piece of work.
+
+        It must be gone through to its end, and nothing else may change the engine meanwhile.
+        """
         now = self._tick(now)
-        stored = (*self._accept(releases, now), *self._file(samples, now))
+        stored = list(self._accept(releases, now))
+        for at in range(0, len(samples), SLICE):
+            stored += self._file(samples[at : at + SLICE], now)
+            yield
         forgotten = tuple(self._orphans)
         self._orphans = []
         transitions = [end for status in forgotten for end in config_removed(status, now)]
@@ -140,11 +169,12 @@ class Engine:
             for before, after, values in self._evaluate(name, now):
                 alerts.append(after)
                 transitions += transitions_between(before, after, now, MappingProxyType(values))
+            yield
         return Step(
             transitions=tuple(transitions),
             alerts=tuple(alerts),
             forgotten=tuple((status.rule, status.deployment) for status in forgotten),
-            releases=stored,
+            releases=tuple(stored),
         )
 
     def reconfigure(
@@ -169,10 +199,18 @@ class Engine:
 
     def flush(self) -> tuple[tuple[BucketRow, ...], tuple[tuple[str, float], ...]]:
         """Return the buckets that changed and the (target, time) born since the last flush."""
-        rows = tuple(row for state in self._targets.values() for row in state.window.flush())
+        return finish(self.flushing())
+
+    def flushing(self) -> Work[tuple[tuple[BucketRow, ...], tuple[tuple[str, float], ...]]]:
+        """Do what `flush` does, with a pause after each target."""
+        rows: list[BucketRow] = []
+        for state in self._targets.values():
+            state.window.advance(self._now)
+            rows += state.window.flush()
+            yield
         born = tuple((target, self._targets[target].born) for target in sorted(self._born))
         self._born.clear()
-        return rows, born
+        return tuple(rows), born
 
     def value(self, signal: Signal, deployment: str, now: float) -> float | str | None:
         """Return a signal's value in its unit, None without data. KeyError: no such deployment."""
@@ -264,10 +302,8 @@ class Engine:
         return state
 
     def _tick(self, now: float) -> float:
-        if now > self._now:
-            self._now = now
-            for state in self._targets.values():
-                state.window.advance(now)
+        # Each window follows when somebody asks it: all at once they would take long.
+        self._now = max(self._now, now)
         return self._now
 
     def _accept(self, events: Sequence[Release], now: float) -> Iterator[Release]:
@@ -284,6 +320,7 @@ class Engine:
             if state is None or not math.isfinite(sample.at):
                 self.strays += 1
                 continue
+            state.window.advance(now)
             state.file(sample, now)
             if sample.revision is not None:
                 speaking[state.target.deployment] = sample.at
@@ -314,6 +351,8 @@ class Engine:
 
     def _situation(self, deployment: str, now: float) -> Situation:
         spec = self.specs[deployment]
+        for state in self._states[deployment]:
+            state.window.advance(now)
         return Situation(
             deployment=spec.deployment,
             objective=spec.objective,
@@ -325,6 +364,8 @@ class Engine:
 
     def _stats(self, states: Sequence[TargetState], window_s: int, now: float) -> WindowStats:
         now = self._tick(now)
+        for state in states:
+            state.window.advance(now)
         expected_ms = sum(state.expected_ms(window_s, now) for state in states)
         return stats_of(tallies(states, window_s), expected_ms)
 

@@ -10,13 +10,13 @@ from importlib.resources import files
 from aiohttp import web
 
 from monitor.fields import Secret
+from monitor.pace import Pace
 from monitor.web.api import PING_SCHEMA, RELEASE_SCHEMA, Api
 from monitor.web.endpoint import Endpoint, openapi
 from monitor.web.exposition import Exposition
 from monitor.web.guard import BODY_LIMIT, add_security_headers, guard_changes, speak_plainly
 from monitor.web.html import Markup
 from monitor.web.overview import look
-from monitor.web.pace import Pace
 from monitor.web.page import document, live_part
 from monitor.web.respond import Handler, SingleFlight, json_response
 from monitor.web.view import View

@@ -36,9 +36,9 @@ from monitor.metrics import (
     target_row,
 )
 from monitor.model import AlertState, Target
+from monitor.pace import Monotonic, Pace
 from monitor.slo.engine import DeploymentSpec, Engine
 from monitor.slo.signal import WINDOWS, Health, Signal, parse_signal
-from monitor.web.pace import Monotonic, Pace
 
 EXPORTED_WINDOWS = ("5m", "1h", "6h", "1d", "3d", "30d")
 QUANTILES = (("0.5", Fraction(1, 2)), ("0.95", Fraction(19, 20)), ("0.99", Fraction(99, 100)))

@@ -17,11 +17,11 @@ from monitor.model import (
     Sample,
     Target,
 )
+from monitor.pace import Monotonic, Pace
 from monitor.slo.engine import Budget, DeploymentSpec, Engine, Verdict
 from monitor.slo.objective import Objective
 from monitor.slo.signal import WINDOWS, parse_signal
 from monitor.store.base import StoreError
-from monitor.web.pace import Monotonic, Pace
 from monitor.web.view import View
 
 BURN_WINDOWS = ("5m", "1h", "6h", "3d")

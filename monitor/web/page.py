@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from monitor import __version__
 from monitor.model import Severity
+from monitor.pace import Pace
 from monitor.web.cards import deployment_card, incident_card
 from monitor.web.html import Markup, join, tag
 from monitor.web.overview import DeploymentPicture, Overview
-from monitor.web.pace import Pace
 from monitor.web.tables import closed_table, ledger_table, rollback_table
 from monitor.web.words import clock_text, mark
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TypeVar
 
+T = TypeVar("T")
 Monotonic = Callable[[], float]
 
 
@@ -22,3 +24,13 @@ class Pace:
         if self._monotonic() - self._since >= self._slice_s:
             await asyncio.sleep(0)
             self._since = self._monotonic()
+
+    async def through(self, work: Generator[None, None, T]) -> T:
+        """Do all of `work`, breathing where it pauses, and return its result."""
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            await self.breathe()
