@@ -21,6 +21,7 @@ from monitor.model import Clock
 from monitor.notify.base import NotifyIO
 from monitor.probes.base import ProbeIO
 from monitor.probes.resolver import Resolver
+from monitor.probes.sockets import Sockets
 from monitor.probes.stall import StallLog
 from monitor.rollback.base import HookIO
 from monitor.store.base import Store
@@ -81,6 +82,7 @@ async def real_surroundings(
     # A channel that blocks its threads must not keep a reload from happening.
     files = ThreadPoolExecutor(1, thread_name_prefix="files")
     resolver = Resolver()
+    sockets = Sockets(time.monotonic) if sys.platform == "linux" else None
     try:
         store = await open_store(plan.storage.path, disk, clock.now())
         async with real_notify_io(blocking) as notify:
@@ -90,6 +92,7 @@ async def real_surroundings(
                 store=store,
                 probes=ProbeIO(
                     connect=loop.create_connection,
+                    sockets=sockets,
                     resolve=resolver,
                     monotonic=time.monotonic,
                     stalls=StallLog(),
@@ -102,6 +105,8 @@ async def real_surroundings(
         await store.close()
     finally:
         resolver.close()
+        if sockets is not None:
+            sockets.close()
         blocking.shutdown(wait=False, cancel_futures=True)
         files.shutdown(wait=False, cancel_futures=True)
         disk.shutdown(wait=True)

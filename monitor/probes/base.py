@@ -16,6 +16,7 @@ from monitor.probes.address import AddressPolicy
 from monitor.probes.datagram import OpenDatagram, open_datagram, system_nameservers
 from monitor.probes.echo import OpenEcho, open_echo
 from monitor.probes.heartbeat_board import HeartbeatBoard
+from monitor.probes.sockets import Sockets
 from monitor.probes.stall import StallLog
 from monitor.probes.tls import TlsContexts
 
@@ -44,6 +45,8 @@ class ProbeIO:
     """CIDRs excepted from the policy that denies loopback, link-local, metadata and multicast."""
     tls: TlsContexts = field(default_factory=TlsContexts)
     """Shared by every probe that is built from this, so that trust roots are read once."""
+    sockets: Sockets | None = None
+    """Instead of `connect` for plain HTTP, where there is one: cheaper, and exact about times."""
     monotonic: Callable[[], float] | None = None
     """Seconds for phases; None means the running loop's `time()`.
 

@@ -16,9 +16,27 @@ import uvloop
 from monitor.model import Deployment, Sample, Target
 from monitor.probes.base import Connect, ProbeIO, Resolve
 from monitor.probes.http import HttpProbeConfig
+from monitor.probes.sockets import Sockets
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+class DirectLoop(uvloop.Loop):
+    """A loop on which plain HTTP goes over sockets of our own, as in the daemon."""
+
+    sockets: Sockets | None = None
+
+    def close(self) -> None:
+        if self.sockets is not None:
+            self.sockets.close()
+        super().close()
+
+
+LOOPS = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+    "direct": DirectLoop,
+}
 AT = 1_700_000_000.0
 
 
@@ -83,6 +101,16 @@ async def loop_connect(factory: Any, host: str, port: int) -> Any:
     return await asyncio.get_running_loop().create_connection(factory, host, port)
 
 
+def direct_sockets() -> Sockets | None:
+    """The running loop's own sockets, when it is one that has them."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, DirectLoop):
+        return None
+    if loop.sockets is None:
+        loop.sockets = Sockets(time.monotonic)
+    return loop.sockets
+
+
 async def no_names(host: str) -> Sequence[str]:
     raise socket.gaierror(socket.EAI_NONAME, f"unexpected look-up of {host}")
 
@@ -94,7 +122,11 @@ def make_io(
     allowed: Sequence[str] = ("127.0.0.0/8",),
 ) -> ProbeIO:
     return ProbeIO(
-        connect=connect, resolve=resolve, allowed_networks=allowed, monotonic=time.monotonic
+        connect=connect,
+        sockets=direct_sockets() if connect is loop_connect else None,
+        resolve=resolve,
+        allowed_networks=allowed,
+        monotonic=time.monotonic,
     )
 
 

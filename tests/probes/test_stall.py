@@ -21,7 +21,15 @@ from monitor.model import Deployment, Outcome, Sample, Target
 from monitor.probes.base import Probe, ProbeIO
 from monitor.probes.http import HttpProbeConfig
 from monitor.probes.stall import Pulse, StallLog
-from tests.probes.raw_server import AT, loop_connect, no_names, replies, response, serve
+from tests.probes.raw_server import (
+    AT,
+    direct_sockets,
+    loop_connect,
+    no_names,
+    replies,
+    response,
+    serve,
+)
 
 Run = Callable[..., Any]
 DELAY_S = 0.05
@@ -190,6 +198,7 @@ def make_probe(url: str, io: ProbeIO, timeout_s: float, **fields: Any) -> Probe:
 def make_io(log: StallLog | None) -> ProbeIO:
     return ProbeIO(
         connect=loop_connect,
+        sockets=direct_sockets(),
         resolve=no_names,
         allowed_networks=("127.0.0.0/8",),
         monotonic=time.monotonic,

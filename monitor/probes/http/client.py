@@ -19,6 +19,7 @@ from monitor.probes.http.trace import CONNECT, RESOLVE, Trace
 from monitor.probes.http.url import Url
 from monitor.probes.http.wire import Exchange, ResponseProtocol
 from monitor.probes.reason import Reason
+from monitor.probes.sockets import Sockets
 from monitor.probes.tls import certificate_expiry, shake_hands
 
 _TRY_NEXT = frozenset({Reason.CONNECT_REFUSED, Reason.CONNECT_UNREACHABLE, Reason.RESET})
@@ -42,6 +43,9 @@ async def fetch(
         ProbeError: whatever the network or the target did.
     """
     trace.body_awaited = False
+    if io.sockets is not None and context is None and route.proxy is None:
+        addresses = await _addresses(url, io, trace, route)
+        return await _fetch_plain(addresses, url.port, exchange, trace, io.sockets)
     settled: asyncio.Future[ProbeError | None] = asyncio.get_running_loop().create_future()
     answer = ResponseProtocol(exchange, trace, settled)
     try:
@@ -58,6 +62,36 @@ async def fetch(
     if failure is not None:
         raise failure
     return answer
+
+
+async def _fetch_plain(
+    addresses: Sequence[str], port: int, exchange: Exchange, trace: Trace, sockets: Sockets
+) -> ResponseProtocol:
+    """Do what `fetch` does where neither TLS nor a proxy comes in between."""
+    loop = asyncio.get_running_loop()
+    failures: list[ProbeError] = []
+    for address in addresses:
+        trace.enter(CONNECT)
+        answer = ResponseProtocol(exchange, trace, loop.create_future())
+        try:
+            transport = sockets.open(answer, address, port)
+        except OSError as error:
+            failure = connect_failure(error, address, port)
+        else:
+            try:
+                outcome = await answer.settled
+            except BaseException:
+                transport.abort()
+                raise
+            if answer.connect_error is None:
+                if outcome is None:
+                    return answer
+                raise outcome
+            failure = connect_failure(answer.connect_error, address, port)
+        failures.append(failure)
+        if failure.reason not in _TRY_NEXT:
+            break
+    raise _most_telling(failures)
 
 
 async def refetch(
@@ -92,6 +126,12 @@ async def _reach(
     route: Route,
 ) -> asyncio.BaseTransport:
     """Resolve and connect to the host and port of `url`."""
+    addresses = await _addresses(url, io, trace, route)
+    return await _connect(factory, addresses, url.port, io, trace)
+
+
+async def _addresses(url: Url, io: ProbeIO, trace: Trace, route: Route) -> Sequence[str]:
+    """Return the addresses of `url` that may be connected to, in order; never none."""
     if url.is_address:
         found: Sequence[str] = (url.host,)
     else:
@@ -102,7 +142,7 @@ async def _reach(
             raise resolve_failure(error, url.host) from error
         if not found:
             raise ProbeError(Reason.DNS, f"no address for {url.host}")
-    return await _connect(factory, route.order(_permitted(url, found, io)), url.port, io, trace)
+    return route.order(_permitted(url, found, io))
 
 
 def _permitted(url: Url, found: Sequence[str], io: ProbeIO) -> Sequence[str]:
@@ -166,8 +206,12 @@ async def _connect(
                 break
         else:
             return transport
+    raise _most_telling(failures)
+
+
+def _most_telling(failures: Sequence[ProbeError]) -> ProbeError:
     # That there is no route says less than that somebody refused.
-    raise max(failures, key=lambda failure: failure.reason is not Reason.CONNECT_UNREACHABLE)
+    return max(failures, key=lambda failure: failure.reason is not Reason.CONNECT_UNREACHABLE)
 
 
 async def _secure(

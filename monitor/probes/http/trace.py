@@ -79,16 +79,21 @@ class Trace:
         self.skipped_s = 0.0
         """Seconds of our own stall that were kept out of the phases."""
 
-    def enter(self, phase: str | None, late: Late | None = None) -> None:
+    def enter(
+        self, phase: str | None, late: Late | None = None, ready_at: float | None = None
+    ) -> None:
         """End the phase that is under way and begin `phase`; None stops the watch.
 
         `late` says how long ago the phase under way ended; it is asked when that can matter.
+        `ready_at` is when we could have seen that end, if others had not been served before.
         """
         now = self._now()
         if self.phase is not None:
             seconds = now - self._since
             if seconds >= RESOLUTION_S:
                 seconds -= self._own(seconds, now, late)
+            if ready_at is not None:
+                seconds = max(0.0, min(seconds, ready_at - self._since))
             self._marks.append((self.phase, seconds))
             self.elapsed_s += seconds
         self.phase = phase

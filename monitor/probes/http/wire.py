@@ -18,6 +18,7 @@ from monitor.probes.http.body import Body
 from monitor.probes.http.redirects import REDIRECTS
 from monitor.probes.http.trace import SEND, TLS, TRANSFER, WAIT, Late, Trace
 from monitor.probes.reason import Reason
+from monitor.probes.sockets import DirectTransport
 from monitor.probes.tcp_info import connect_delay_s, data_delay_s, end_delay_s
 
 MAX_HEADERS = 200
@@ -52,12 +53,14 @@ class ResponseProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_direct",
         "_exchange",
         "_header_count",
         "_parser",
         "_socket",
         "_transport",
         "_unframed",
+        "connect_error",
         "headers",
         "is_idle",
         "settled",
@@ -71,6 +74,9 @@ class ResponseProtocol(asyncio.Protocol):
         """`settled` becomes None when the answer is complete (or long enough), else the failure."""
         self._transport: asyncio.WriteTransport | None = None
         self._socket: asyncio.WriteTransport | None = None
+        self._direct: DirectTransport | None = None
+        self.connect_error: OSError | None = None
+        """Why there is no connection; then `settled` tells no failure."""
         self._prepare(exchange, trace, settled)
 
     def renew(
@@ -125,13 +131,20 @@ class ResponseProtocol(asyncio.Protocol):
         """Send at once on a plain connection; wait for `begin` on a secure one."""
         self.attach(transport, self._since_connected)
 
+    def connection_failed(self, error: OSError) -> None:
+        """Leave it to others what that means: there may be another address."""
+        self.connect_error = error
+        self.settled.set_result(None)
+
     def attach(self, transport: asyncio.BaseTransport, late: Late | None = None) -> None:
         """Take over a connection; without `late` it is a tunnel whose last data opened it."""
         self._transport = self._socket = cast("asyncio.WriteTransport", transport)
+        self._direct = transport if isinstance(transport, DirectTransport) else None
         # uvloop gathers small writes until the end of the turn; that wait is not the target's.
         self._socket.set_write_buffer_limits(0)
         self.trace.waiting_for = None
-        self.trace.enter(TLS if self._exchange.secure else SEND, late or self._since_data)
+        phase = TLS if self._exchange.secure else SEND
+        self.trace.enter(phase, late or self._since_data, self._ready_at)
         if not self._exchange.secure:
             self.begin(transport)
 
@@ -151,7 +164,7 @@ class ResponseProtocol(asyncio.Protocol):
             return
         phase = self.trace.phase
         if phase == WAIT:
-            self.trace.enter(TRANSFER, self._since_data)
+            self.trace.enter(TRANSFER, self._since_data, self._ready_at)
         elif phase == TLS:
             # A server that speaks first does not speak TLS; start_tls would never see these bytes.
             self._settle(ProbeError(Reason.TLS_PROTOCOL, "the server spoke before the handshake"))
@@ -174,11 +187,14 @@ class ResponseProtocol(asyncio.Protocol):
         self.is_idle = False
         if self.settled.done():
             return
-        if isinstance(exc, OSError):
+        if exc is not None and not isinstance(exc, OSError):
+            detail = f"{type(exc).__name__} while the answer was read"
+            self._settle(ProbeError(Reason.PROBER_ERROR, detail))
+        elif exc is not None:
             when = "while reading the body" if self.status else "before the response was complete"
             self._settle(lost_failure(exc, when))
         elif self.status and self._ends_with_connection():
-            self.trace.enter(None, self._since_end)
+            self.trace.enter(None, self._since_end, self._ready_at)
             self._settle(None)
         else:
             part = "body was" if self.status else "headers were"
@@ -192,6 +208,10 @@ class ResponseProtocol(asyncio.Protocol):
             self._transport.abort()
 
     # --- what the kernel saw ------------------------------------------------------------------
+
+    @property
+    def _ready_at(self) -> float | None:
+        return None if self._direct is None else self._direct.ready_at
 
     def _since_connected(self, connect_s: float) -> float | None:
         return None if self._socket is None else connect_delay_s(self._socket, connect_s)
@@ -290,7 +310,7 @@ class ResponseProtocol(asyncio.Protocol):
     def _settle(self, failure: ProbeError | None, *, keep: bool = False) -> None:
         if self.settled.done():
             return
-        self.trace.enter(None, self._since_data)
+        self.trace.enter(None, self._since_data, self._ready_at)
         self.settled.set_result(failure)
         # The parser holds our methods: without this each probe would leave a cycle behind.
         del self._parser
