@@ -102,8 +102,11 @@ async def loop_connect(factory: Any, host: str, port: int) -> Any:
 
 
 def direct_sockets() -> Sockets | None:
-    """The running loop's own sockets, when it is one that has them."""
-    loop = asyncio.get_running_loop()
+    """The running loop's own sockets, when one runs that has them."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
     if not isinstance(loop, DirectLoop):
         return None
     if loop.sockets is None:
