@@ -14,6 +14,7 @@ from monitor.fields import Duration, Model, Name
 from monitor.model import Deployment, Sample, Target
 from monitor.probes.address import AddressPolicy
 from monitor.probes.datagram import OpenDatagram, open_datagram, system_nameservers
+from monitor.probes.deadline import Deadlines
 from monitor.probes.echo import OpenEcho, open_echo
 from monitor.probes.heartbeat_board import HeartbeatBoard
 from monitor.probes.sockets import Sockets
@@ -45,6 +46,8 @@ class ProbeIO:
     """CIDRs excepted from the policy that denies loopback, link-local, metadata and multicast."""
     tls: TlsContexts = field(default_factory=TlsContexts)
     """Shared by every probe that is built from this, so that trust roots are read once."""
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    """Shared by every probe that is built from this, so that hardly any needs a timer."""
     sockets: Sockets | None = None
     """Instead of `connect` for plain HTTP, where there is one: cheaper, and exact about times."""
     monotonic: Callable[[], float] | None = None

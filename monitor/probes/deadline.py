@@ -7,6 +7,8 @@ the target for our own delay. Owns no meaning of a deadline: the probe says what
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -17,25 +19,34 @@ _TURN_S = 0.001
 class Deadline:
     """A context that raises TimeoutError when its body is not through after so many seconds.
 
-    Cheaper than `asyncio.timeout`, and patient for one turn of the loop.
+    Patient for one turn of the loop.
     """
 
     __slots__ = (
         "_cancelling",
         "_has_ended_it",
+        "_line",
         "_loop",
         "_seconds",
         "_task",
         "_timer",
+        "at",
         "has_passed",
+        "is_over",
     )
 
-    def __init__(self, seconds: float) -> None:
-        """Use once, around awaits of the running task."""
+    def __init__(self, seconds: float, line: Line | None = None) -> None:
+        """Use once, around awaits of the running task; without a `line` it has its own timer."""
         self._seconds = seconds
+        self._line = line
         self._has_ended_it = False
+        self._timer: asyncio.Handle | None = None
+        self.at = 0.0
+        """When the time will be up, by the clock of the line."""
         self.has_passed = False
         """Whether the time is up; the body may still be through in the turn that is left."""
+        self.is_over = False
+        """Whether the body is through."""
 
     def __enter__(self) -> Self:
         """Start the clock."""
@@ -46,7 +57,10 @@ class Deadline:
             raise RuntimeError(msg)
         self._task = task
         self._cancelling = task.cancelling()
-        self._timer: asyncio.Handle = self._loop.call_later(self._seconds, self._pass)
+        if self._line is None:
+            self._timer = self._loop.call_later(self._seconds, self.expire)
+        else:
+            self._line.join(self)
         return self
 
     def __exit__(
@@ -56,7 +70,11 @@ class Deadline:
         trace: TracebackType | None,
     ) -> None:
         """Stop the clock; turn our own cancellation, and no other, into TimeoutError."""
-        self._timer.cancel()
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._line is not None:
+            self._line.leave()
         if (
             self._has_ended_it
             and self._task.uncancel() <= self._cancelling
@@ -64,7 +82,8 @@ class Deadline:
         ):
             raise TimeoutError from error
 
-    def _pass(self) -> None:
+    def expire(self) -> None:
+        """Begin the end: the time is up."""
         self.has_passed = True
         self._timer = self._loop.call_later(_TURN_S, self._read_out)
 
@@ -75,3 +94,65 @@ class Deadline:
     def _end(self) -> None:
         self._has_ended_it = True
         self._task.cancel()
+
+
+class Line:
+    """Deadlines of one length: they pass in the order in which they began.
+
+    So one timer, for the first of them, does for all. A timer for each costs more than most of
+    what else a probe does, and hardly any ever runs.
+    """
+
+    __slots__ = ("_now", "_queue", "_seconds", "_timer")
+
+    def __init__(self, seconds: float, now: Callable[[], float]) -> None:
+        """Every deadline is `seconds` long by the clock `now` (s)."""
+        self._seconds = seconds
+        self._now = now
+        self._queue: deque[Deadline] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def join(self, deadline: Deadline) -> None:
+        """Start the clock of `deadline`."""
+        deadline.at = self._now() + self._seconds
+        self._queue.append(deadline)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
+
+    def leave(self) -> None:
+        """Forget those in front that are over."""
+        # The timer stays: most of the time the next one has joined when it runs.
+        queue = self._queue
+        while queue and queue[0].is_over:
+            queue.popleft()
+
+    def _look(self) -> None:
+        queue, now = self._queue, self._now()
+        while queue and (queue[0].is_over or queue[0].at <= now):
+            first = queue.popleft()
+            if not first.is_over:
+                first.expire()
+        self._timer = None
+        if queue:
+            wait_s = queue[0].at - now
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
+
+
+class Deadlines:
+    """Hands out deadlines that share their timers."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self) -> None:
+        """Begin without any; use it on one loop."""
+        self._lines: dict[float, Line] = {}
+
+    def after(self, seconds: float, now: Callable[[], float]) -> Deadline:
+        """Return a deadline of so many seconds of the clock `now`, which is always the same one.
+
+        Lengths are remembered: they should come from the configuration.
+        """
+        line = self._lines.get(seconds)
+        if line is None:
+            line = self._lines[seconds] = Line(seconds, now)
+        return Deadline(seconds, line)

@@ -63,7 +63,7 @@ class DirectTransport(asyncio.Transport):
 
     __slots__ = ("_client", "_is_connecting", "_outgoing", "_socket", "_sockets", "ready_at")
 
-    def __init__(self, sockets: Sockets, connection: socket.socket, client: Client) -> None:
+    def __init__(self, sockets: Sockets, connection: socket.SocketType, client: Client) -> None:
         """`connection` is on its way to be connected."""
         self._sockets = sockets
         self._socket = connection
@@ -185,7 +185,7 @@ class Sockets:
         self._epoll.register(number, _EVENTS)
         return transport
 
-    def forget(self, connection: socket.socket) -> None:
+    def forget(self, connection: socket.SocketType) -> None:
         """Close an open `connection`."""
         number = connection.fileno()
         del self._open[number]
@@ -218,7 +218,7 @@ class Sockets:
                 transport.lose(error)
 
 
-def _begin(address: str, port: int) -> socket.socket:
+def _begin(address: str, port: int) -> socket.SocketType:
     family: int = socket.AF_INET
     where: Any = (address, port)
     if ":" in address:
@@ -226,7 +226,8 @@ def _begin(address: str, port: int) -> socket.socket:
         flags = socket.AI_NUMERICHOST
         found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=flags)
         family, where = socket.AF_INET6, found[0][4]
-    connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    # The class below `socket.socket`: what that adds (files, dup, counting) is not wanted here.
+    connection = socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     number = connection.connect_ex(where)
     if number in {0, errno.EINPROGRESS}:
         return connection

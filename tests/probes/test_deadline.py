@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from monitor.probes.deadline import Deadline
+from monitor.probes.deadline import Deadline, Deadlines
 
 Run = Callable[..., Any]
 
@@ -131,3 +131,67 @@ def test_a_deadline_needs_a_task() -> None:
         assert "needs a task" in str(await failed)
 
     asyncio.run(story())
+
+
+def test_deadlines_that_share_a_timer_pass_on_their_own(run: Run) -> None:
+    """Each ends its own task at its own time; those that are through in time are left alone."""
+
+    async def story() -> tuple[list[str], list[float]]:
+        loop = asyncio.get_running_loop()
+        deadlines = Deadlines()
+        ends: list[float] = []
+
+        async def body(starts_s: float, takes_s: float) -> str:
+            await asyncio.sleep(starts_s)
+            began = loop.time()
+            try:
+                with deadlines.after(0.1, loop.time):
+                    await asyncio.sleep(takes_s)
+            except TimeoutError:
+                ends.append(loop.time() - began)
+                return "ended"
+            return "through"
+
+        plan = [(0.0, 60.0), (0.0, 0.02), (0.03, 60.0), (0.06, 0.02), (0.2, 60.0)]
+        return list(await asyncio.gather(*(body(*each) for each in plan))), ends
+
+    outcomes, ends = run(story())
+    assert outcomes == ["ended", "through", "ended", "through", "ended"]
+    assert min(ends) >= 0.1
+
+
+def test_a_shared_deadline_is_not_early_after_a_stall(run: Run) -> None:
+    """It counts from its own start, also where the loop's idea of the time is an old one."""
+
+    async def story() -> float:
+        deadlines = Deadlines()
+        with deadlines.after(0.1, time.monotonic):
+            await asyncio.sleep(0)
+        time.sleep(0.09)  # noqa: ASYNC251 - the stall
+        began = time.monotonic()
+        with pytest.raises(TimeoutError), deadlines.after(0.1, time.monotonic):
+            await asyncio.sleep(60)
+        return time.monotonic() - began
+
+    assert run(story()) >= 0.1
+
+
+def test_deadlines_of_many_lengths_do_not_wait_for_each_other(run: Run) -> None:
+    """A long one in front keeps no short one from passing."""
+
+    async def story() -> list[float]:
+        loop = asyncio.get_running_loop()
+        deadlines = Deadlines()
+        order: list[float] = []
+
+        async def body(seconds: float) -> None:
+            try:
+                with deadlines.after(seconds, loop.time):
+                    await asyncio.sleep(60)
+            except TimeoutError:
+                order.append(seconds)
+
+        await asyncio.gather(*(body(seconds) for seconds in (0.2, 0.1, 0.02)))
+        return order
+
+    assert run(story()) == [0.02, 0.1, 0.2]

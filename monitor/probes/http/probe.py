@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from monitor.model import Outcome, Sample
 from monitor.probes.base import ProbeIO
-from monitor.probes.deadline import Deadline
 from monitor.probes.failure import ProbeError
 from monitor.probes.http.assertions import Checks
 from monitor.probes.http.auth import Authorization
@@ -92,8 +91,9 @@ class HttpProbe:
     async def __call__(self, at: float, deadline_s: float) -> Sample:
         """Measure once; never raises for what the target or the network does."""
         io = self._io
-        trace = Trace(io.monotonic or asyncio.get_running_loop().time, io.stalls)
-        deadline = Deadline(deadline_s)
+        now = io.monotonic or asyncio.get_running_loop().time
+        trace = Trace(now, io.stalls)
+        deadline = io.deadlines.after(deadline_s, now)
         try:
             with deadline:
                 answer = await self._answer(trace)
