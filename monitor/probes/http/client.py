@@ -72,14 +72,15 @@ async def _fetch_plain(
     failures: list[ProbeError] = []
     for address in addresses:
         trace.enter(CONNECT)
-        answer = ResponseProtocol(exchange, trace, loop.create_future())
+        settled: asyncio.Future[ProbeError | None] = loop.create_future()
+        answer = ResponseProtocol(exchange, trace, settled)
         try:
             transport = sockets.open(answer, address, port)
         except OSError as error:
             failure = connect_failure(error, address, port)
         else:
             try:
-                outcome = await answer.settled
+                outcome = await settled
             except BaseException:
                 transport.abort()
                 raise
@@ -222,7 +223,7 @@ async def _secure(
     trace: Trace,
 ) -> None:
     """Shake hands and send the request, unless the server spoiled that already."""
-    if answer.settled.done():
+    if answer.is_settled:
         return
     secured = await shake_hands(cast("asyncio.WriteTransport", transport), answer, context, host)
     trace.saw_certificate(certificate_expiry(secured))
