@@ -184,7 +184,7 @@ def test_lags_are_seen_in_their_histograms(
     """One observation, one count."""
     telemetry = Telemetry()
     observe(telemetry, 0.02)
-    assert ("0.025", 1) in histogram(telemetry, series).buckets()
+    assert ("0.02", 1) in histogram(telemetry, series).buckets()
     assert ("0.01", 0) in histogram(telemetry, series).buckets()
 
 

@@ -69,7 +69,9 @@ class Child:
 
 
 @contextmanager
-def running(arguments: Sequence[str], home: Path, ready_url: str) -> Iterator[Child]:
+def running(
+    arguments: Sequence[str], home: Path, ready_url: str, start_s: float = START_S
+) -> Iterator[Child]:
     """Start a program, wait until `ready_url` answers, and end it afterwards.
 
     Raises:
@@ -79,7 +81,7 @@ def running(arguments: Sequence[str], home: Path, ready_url: str) -> Iterator[Ch
     with log_path.open("wb") as log:
         process = subprocess.Popen(arguments, cwd=home, stdout=log, stderr=log)  # noqa: S603 - ours
     try:
-        give_up = time.monotonic() + START_S
+        give_up = time.monotonic() + start_s
         while not _answers(ready_url):
             if process.poll() is not None or time.monotonic() > give_up:
                 msg = f"{arguments[0]} did not come up:\n{log_path.read_text()[-2000:]}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.support.exact import exact_server
 from monitor.model import Deployment, Outcome, Sample, Target
 from monitor.probes.base import Probe, ProbeIO
 from monitor.probes.http import HttpProbeConfig
@@ -38,7 +37,6 @@ TOLERANCE_S = 0.005
 STALL_S = 0.2
 PERIOD_S = 0.5
 SPELL_S = 1.4
-SERVER = Path(__file__).with_name("exact_server.py")
 
 
 @contextmanager
@@ -180,17 +178,6 @@ class Result:
         return self.ended - self.started
 
 
-@contextmanager
-def exact_server(*arguments: str) -> Iterator[int]:
-    command = (sys.executable, str(SERVER), str(DELAY_S), *arguments)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield int(server.stdout.readline())
-        finally:
-            server.kill()
-
-
 def make_probe(url: str, io: ProbeIO, timeout_s: float, **fields: Any) -> Probe:
     config = HttpProbeConfig.model_validate(fields, by_name=False)
     target = Target(
@@ -262,7 +249,7 @@ def test_our_stalls_are_not_the_targets_latency(run: Run, tmp_path: Path, scheme
         probe = make_probe(url, make_io(log), 2.0, revision="answered_at", **fields)
         return await stalled_probes(probe, log)
 
-    with exact_server(*([str(pem)] if fields else [])) as port:
+    with exact_server(DELAY_S, *([str(pem)] if fields else [])) as port:
         results = run(story(port))
     assert {each.sample.reason for each in results} <= {"", "stalled"}
     clean = [
@@ -297,7 +284,7 @@ def test_a_deadline_that_a_stall_ran_over_is_no_timeout(run: Run) -> None:
         time.sleep(0.3)  # noqa: ASYNC251 - the stall
         return await probing
 
-    with exact_server() as port:
+    with exact_server(DELAY_S) as port:
         sample = run(story(port))
     assert sample.outcome is Outcome.GOOD
     assert sample.latency_s == pytest.approx(DELAY_S, abs=0.04)
@@ -313,7 +300,7 @@ def test_an_answer_after_the_deadline_is_a_timeout(run: Run) -> None:
         time.sleep(0.3)  # noqa: ASYNC251 - the stall
         return await probing
 
-    with exact_server() as port:
+    with exact_server(DELAY_S) as port:
         sample = run(story(port))
     assert (sample.outcome, sample.censored) == (Outcome.BAD, True)
     assert sample.reason in {"timeout_headers", "timeout_body"}

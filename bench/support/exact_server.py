@@ -16,6 +16,7 @@ import time
 
 
 def answer(connection: socket.socket, tls: ssl.SSLContext | None, delay_s: float) -> None:
+    """Read one request and answer it `delay_s` later."""
     with contextlib.suppress(OSError), connection:
         if tls is not None:
             connection = tls.wrap_socket(connection, server_side=True)
@@ -28,16 +29,18 @@ def answer(connection: socket.socket, tls: ssl.SSLContext | None, delay_s: float
 
 
 def main() -> None:
+    """Serve until killed."""
+    delay, *pem = sys.argv[1:]
     tls = None
-    if len(sys.argv) > 2:
+    if pem:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(sys.argv[2])
+        tls.load_cert_chain(pem[0])
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     while True:
         connection, _ = listener.accept()
-        arguments = (connection, tls, float(sys.argv[1]))
+        arguments = (connection, tls, float(delay))
         threading.Thread(target=answer, args=arguments, daemon=True).start()
 
 
