@@ -218,8 +218,8 @@ def answers(
             h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         )
         connection.initiate_connection()
-        while True:
-            for event in connection.receive_data(await reader.read(65536)):
+        while data := await reader.read(65536):
+            for event in connection.receive_data(data):
                 if isinstance(event, h2.events.RequestReceived) and seen is not None:
                     seen.extend(event.headers)
                 if isinstance(event, h2.events.StreamEnded):

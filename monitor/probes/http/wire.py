@@ -195,7 +195,7 @@ class ResponseProtocol(asyncio.Protocol):
             self._settle(lost_failure(exc, when))
         elif self.status and self._ends_with_connection():
             self.trace.enter(None, self._since_end, self._ready_at)
-            self._settle(None)
+            self._settle(self._body.shortfall)
         else:
             part = "body was" if self.status else "headers were"
             detail = f"the connection was closed before the {part} complete"
@@ -266,7 +266,8 @@ class ResponseProtocol(asyncio.Protocol):
         """End with a final response; an interim one is followed by another message."""
         if self.status:
             # Stopping the parser by an exception costs more than letting it find the end itself.
-            self._settle(None, keep=self._exchange.keep and self._parser.should_keep_alive())
+            keep = self._exchange.keep and self._parser.should_keep_alive()
+            self._settle(self._body.shortfall, keep=keep)
 
     # --- inside -------------------------------------------------------------------------------
 
