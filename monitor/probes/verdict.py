@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from monitor.model import Sample
+from monitor.model import Outcome, Sample
 from monitor.probes.failure import ProbeError
+from monitor.probes.reason import Reason
 
 DETAIL_MAX = 200
 _TAIL = "..."
@@ -43,3 +44,21 @@ def failed(sample: Sample, failure: ProbeError, deadline_s: float) -> Sample:
         latency_s=latency_s,
         censored=reason.is_timeout,
     )
+
+
+def inverted(sample: Sample) -> Sample:
+    """Return the sample of a target that must not answer well; what we do not know stays so."""
+    if sample.outcome is Outcome.GOOD:
+        detail = f"answered as it must not (HTTP {sample.status})"
+        return replace(sample, outcome=Outcome.BAD, reason=Reason.NOT_REFUSED.value, detail=detail)
+    if sample.outcome is Outcome.BAD:
+        latency_s = None if sample.censored else sample.latency_s
+        return replace(
+            sample,
+            outcome=Outcome.GOOD,
+            reason="",
+            detail="",
+            latency_s=latency_s,
+            censored=False,
+        )
+    return sample
