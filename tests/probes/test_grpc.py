@@ -299,6 +299,12 @@ FAULTS: list[Any] = [
         id="goaway",
     ),
     pytest.param(
+        says(frame(SETTINGS), frame(GOAWAY, b"\0\0\0\1\0\0\0\0"), frame(1, b"\x8d", 5, 1)),
+        "status",
+        "HTTP 404 instead of a gRPC answer",
+        id="goaway-for-others",
+    ),
+    pytest.param(
         says(frame(SETTINGS), frame(PING, bytes(8)), over_and_over=True),
         "protocol",
         f"more than {MAX_RECEIVED_BYTES} bytes of HTTP/2",

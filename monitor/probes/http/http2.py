@@ -1,6 +1,6 @@
 """HTTP/2 exchanges, one on each connection: phases, caps and reasons are those of HTTP/1.1.
 
-Owns how much of the protocol a server may make us work through. The states and the frames are h2's;
+Owns what HTTP/2 adds to `wire`: agreement on it, settings and windows. The states are h2's, and
 what h2 says of hostile bytes stays in here. Negotiates nothing: HTTP/2 was asked for, so a server
 that speaks something else fails.
 """
@@ -8,7 +8,6 @@ that speaks something else fails.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import cast
 
 import h2.config
@@ -20,56 +19,17 @@ from h2.errors import ErrorCodes
 
 from monitor.probes.conversation import show_bytes
 from monitor.probes.failure import ProbeError
+from monitor.probes.frames import FrameCutter, has_headers, is_farewell
 from monitor.probes.http.trace import SEND, TLS, TRANSFER, WAIT
 from monitor.probes.http.wire import MAX_HEADER_BYTES, ResponseProtocol, StopParsingError
 from monitor.probes.reason import Reason
 
 ALPN = ("h2", "http/1.1")
 """Both, so that a server without HTTP/2 says so instead of breaking off the handshake."""
-MAX_FRAMES = 2000
-"""Of every kind: taking one apart costs tens of microseconds, and a body needs 64 at the most."""
-_MAX_FRAME_BYTES = 16 * 1024
-_HEAD_BYTES = 9
-_SETTINGS, _GOAWAY, _HEADER_KINDS = 4, 7, frozenset({1, 9})
 _STREAM = 1
 _DEFAULT_WINDOW = 64 * 1024 - 1
 _WINDOW = 256 * 1024
 """So that most bodies need no further leave to be sent, as with HTTP/1.1."""
-
-
-class FrameCutter:
-    """Cuts what comes into whole frames: one that never ends is not collected."""
-
-    __slots__ = ("_buffer", "_count")
-
-    def __init__(self) -> None:
-        """Expect the server's first frame."""
-        self._buffer = bytearray()
-        self._count = 0
-
-    def cut(self, data: bytes) -> Iterator[bytes]:
-        """Yield the frames that are complete with `data`.
-
-        Raises:
-            ProbeError: (protocol) when this is no HTTP/2, or too much of it.
-        """
-        self._buffer += data
-        while len(self._buffer) >= _HEAD_BYTES:
-            length = int.from_bytes(self._buffer[:3])
-            if not self._count and self._buffer[3] != _SETTINGS:
-                shown = show_bytes(bytes(self._buffer))
-                raise ProbeError(Reason.PROTOCOL, f"the server does not speak HTTP/2: {shown}")
-            if length > _MAX_FRAME_BYTES:
-                detail = f"not valid HTTP/2: a frame of {length} bytes"
-                raise ProbeError(Reason.PROTOCOL, detail)
-            if len(self._buffer) < _HEAD_BYTES + length:
-                return
-            self._count += 1
-            if self._count > MAX_FRAMES:
-                raise ProbeError(Reason.PROTOCOL, f"more than {MAX_FRAMES} frames of HTTP/2")
-            frame = bytes(self._buffer[: _HEAD_BYTES + length])
-            del self._buffer[: _HEAD_BYTES + length]
-            yield frame
 
 
 class Http2Protocol(ResponseProtocol):
@@ -79,6 +39,9 @@ class Http2Protocol(ResponseProtocol):
 
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """Send the request over `transport`, if the server agreed on HTTP/2 there."""
+        if self.settled.done():
+            # Closed between the end of the handshake and our turn.
+            return
         self._transport = cast("asyncio.WriteTransport", transport)
         tls = transport.get_extra_info("ssl_object")
         chosen = None if tls is None else tls.selected_alpn_protocol()
@@ -161,11 +124,9 @@ class Http2Protocol(ResponseProtocol):
         self._flush()
 
     def _take(self, frame: bytes) -> None:
-        kind = frame[3]
-        if kind == _GOAWAY and _is_graceful(frame):
-            # The server takes no new requests, but answers ours; h2 would hear no more of it.
+        if is_farewell(frame, _STREAM):
             return
-        if kind in _HEADER_KINDS:
+        if has_headers(frame):
             self._unframed += len(frame)
             if self._unframed > MAX_HEADER_BYTES:
                 detail = f"more than {MAX_HEADER_BYTES} bytes of headers"
@@ -238,11 +199,6 @@ class Http2Protocol(ResponseProtocol):
         data = self._connection.data_to_send()
         if data and self._transport is not None:
             self._transport.write(data)
-
-
-def _is_graceful(frame: bytes) -> bool:
-    last, code = frame[_HEAD_BYTES:][:4], frame[_HEAD_BYTES:][4:8]
-    return int.from_bytes(last) & 0x7FFFFFFF >= _STREAM and code == bytes(4)
 
 
 def _name(code: int | None) -> str:

@@ -110,3 +110,23 @@ def test_how_it_is_cut_does_not_matter(case: Case, cuts: list[int]) -> None:
     """The same answer in pieces ends alike: what is read depends on the bytes only."""
     data = wire(case)
     check(case, asyncio.run(probe(case, pieces(data, cuts))))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    case=st.sampled_from(BRIEF),
+    changes=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), min_size=1, max_size=4),
+    dropped=st.integers(0, 20),
+)
+def test_no_damage_breaks_the_probe(
+    case: Case, changes: list[tuple[int, int]], dropped: int
+) -> None:
+    """With bytes changed and the end cut off each is still judged, and the target is to blame."""
+    data = bytearray(wire(case))
+    for at, byte in changes:
+        if at < len(data):
+            data[at] = byte
+    sample = asyncio.run(probe({**case, "hold": False}, [bytes(data[: len(data) - dropped])]))
+    assert sample.outcome is not Outcome.UNKNOWN, sample.detail
+    assert sample.detail.isprintable()
+    assert not sample.censored

@@ -26,8 +26,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from monitor.model import Outcome, Sample
+from monitor.probes.frames import MAX_FRAMES, FrameCutter
 from monitor.probes.http import HttpProbeConfig
-from monitor.probes.http.http2 import MAX_FRAMES
+from monitor.probes.http.http2 import Http2Protocol
+from monitor.probes.http.trace import Trace
+from monitor.probes.http.wire import Exchange
 from monitor.probes.reason import Reason
 from tests.probes.peers import server_context
 from tests.probes.raw_server import (
@@ -499,6 +502,34 @@ async def test_a_server_that_speaks_before_the_handshake(ca_file: str) -> None:
     )
 
 
+async def test_a_connection_that_ends_before_our_turn() -> None:
+    """Between the end of the handshake and the request lies a turn of the loop."""
+    settled = asyncio.get_running_loop().create_future()
+    exchange = Exchange(
+        request=b"",
+        is_head=False,
+        keep_body=False,
+        max_body_bytes=1,
+        follow_redirects=False,
+        secure=True,
+        http2=((b":method", b"GET"),),
+    )
+    transport = _Silent()
+    answer = Http2Protocol(exchange, Trace(time.monotonic), settled)
+    answer.connection_made(transport)
+    answer.eof_received()
+    answer.begin(transport)
+    assert settled.result().reason is Reason.TRUNCATED
+
+
+class _Silent(asyncio.Transport):
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
 def test_a_body_goes_out_as_the_server_has_room(run: Run) -> None:
     """A request waits for the windows that the server opens, and is whole in the end."""
     got: list[bytes] = []
@@ -623,6 +654,20 @@ def test_no_answer_makes_the_probe_raise(answer: bytes, cuts: list[int]) -> None
     assert sample.outcome is not Outcome.UNKNOWN, sample.detail
     assert sample.reason == "" or Reason(sample.reason).outcome is Outcome.BAD
     assert sample.detail.isprintable()
+
+
+@given(
+    parts=st.lists(st.binary(max_size=40).map(lambda payload: frame(PING, payload)), max_size=6),
+    size=st.integers(1, 50),
+    rest=st.binary(max_size=8),
+)
+def test_frames_come_out_whole(parts: list[bytes], size: int, rest: bytes) -> None:
+    """However the network cuts them, and what is incomplete is kept back."""
+    sent = [frame(SETTINGS), *parts]
+    data = b"".join(sent) + rest
+    cutter = FrameCutter()
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    assert [each for piece in pieces for each in cutter.cut(piece)] == sent
 
 
 # --- configuration ------------------------------------------------------------------------------
