@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import heapq
-import logging
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from monitor.metrics import Telemetry
 from monitor.model import Clock, Outcome, Sample, Target
-from monitor.probes.base import Probe
-
-log = logging.getLogger(__name__)
+from monitor.probes.base import Probe, QuickProbe, Run
+from monitor.probes.stall import Pulse
+from monitor.probes.verdict import raised
 
 GRID_S = 0.05
 """Phases are multiples of this. What starts together shares the cost of waking up, which is most
@@ -59,12 +58,14 @@ def next_start(phase: float, interval_s: float, after: float) -> float:
 class _Flight:
     """A probe under way."""
 
-    __slots__ = ("has_overrun", "target", "task", "until")
+    __slots__ = ("at", "has_overrun", "run", "target", "until")
 
     def __init__(self, target: Target, until: float) -> None:
         self.target = target
+        self.at = 0.0
+        """When it began, UTC seconds."""
         self.until = until
-        self.task: asyncio.Task[None] | None = None
+        self.run: Run | None = None
         self.has_overrun = False
 
 
@@ -76,20 +77,22 @@ class Scheduler:
         clock: Clock,
         deliver: Callable[[Sample], None],
         telemetry: Telemetry,
-        pulse: AbstractContextManager[None] | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         """Build an idle scheduler; `replace_jobs` says what to probe.
 
-        Every probe runs within `pulse`, which is entered once for each that is under way.
+        `pulse` hears of the begin and the end of every probe.
         """
         self._clock = clock
         self._deliver = deliver
         self._telemetry = telemetry
-        self._pulse = nullcontext() if pulse is None else pulse
-        self._heap: list[tuple[float, int, float, Job]] = []
-        """(next start, tie-break, phase, job)."""
+        self._pulse = pulse
+        self._heap: list[tuple[float, int, float, Job, QuickProbe | None]] = []
+        """(next start, tie-break, phase, job, its probe if it may do without a task)."""
         self._changed = asyncio.Event()
         self._in_flight: dict[_Flight, None] = {}
+        self._idle: asyncio.Event | None = None
+        """Somebody waits until nothing is in flight."""
         self._sweep_at = math.inf
 
     def replace_jobs(self, jobs: Sequence[Job]) -> None:
@@ -99,7 +102,8 @@ class Scheduler:
         for number, job in enumerate(jobs):
             phase = phase_s(job.target)
             start = next_start(phase, job.target.interval_s, now)
-            self._heap.append((start, number, phase, job))
+            quick = job.probe if isinstance(job.probe, QuickProbe) else None
+            self._heap.append((start, number, phase, job, quick))
         heapq.heapify(self._heap)
         self._changed.set()
 
@@ -110,10 +114,10 @@ class Scheduler:
             now = self._clock.now()
             heap = self._heap
             while heap and heap[0][0] <= now:
-                at, number, phase, job = heap[0]
+                at, number, phase, job, quick = heap[0]
                 upcoming = next_start(phase, job.target.interval_s, max(at, now))
-                heapq.heapreplace(heap, (upcoming, number, phase, job))
-                self._start(job, at, now)
+                heapq.heapreplace(heap, (upcoming, number, phase, job, quick))
+                self._start(job, quick, at, now)
             if now >= self._sweep_at:
                 self._cut_off(now)
             until = min(heap[0][0] if heap else math.inf, self._sweep_at)
@@ -121,11 +125,13 @@ class Scheduler:
 
     async def drain(self, grace_s: float) -> None:
         """Wait for the probes in flight, at most `grace_s`; cut off the rest."""
-        tasks = [flight.task for flight in self._in_flight if flight.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace_s)
-        for task in tasks:
-            task.cancel()
+        if self._in_flight:
+            self._idle = asyncio.Event()
+            try:
+                await asyncio.wait_for(self._idle.wait(), grace_s)
+            except TimeoutError:
+                for flight in tuple(self._in_flight):
+                    self._end(flight)
 
     async def _wait_for(self, wait_s: float) -> None:
         """Return after so long, or when the jobs change."""
@@ -141,7 +147,7 @@ class Scheduler:
             if timer is not None:
                 timer.cancel()
 
-    def _start(self, job: Job, at: float, now: float) -> None:
+    def _start(self, job: Job, quick: QuickProbe | None, at: float, now: float) -> None:
         target = job.target
         missed = int((now - at) // target.interval_s)
         if missed:
@@ -154,36 +160,83 @@ class Scheduler:
         flight = _Flight(target, now + target.timeout_s + SLACK_S)
         self._in_flight[flight] = None
         self._sweep_at = min(self._sweep_at, flight.until)
-        flight.task = asyncio.get_running_loop().create_task(self._probe(job.probe, at, flight))
+        if self._pulse is not None:
+            self._pulse.begin()
+        if quick is None or not self._begin(quick, at, flight):
+            task = self._probe(job.probe, at, flight)
+            flight.run = asyncio.get_running_loop().create_task(task)
+
+    def _begin(self, probe: QuickProbe, due: float, flight: _Flight) -> bool:
+        """Begin a probe that does without a task; return False when it needs one."""
+        at, target = self._clock.now(), flight.target
+        flight.at = at
+        try:
+            run = probe.begin(at, target.timeout_s, partial(self._land, flight))
+        except Exception as error:  # noqa: BLE001 - told as the sample
+            self._land(flight, raised(target.id, at, error))
+        else:
+            if run is None:
+                return False
+            if flight in self._in_flight:
+                flight.run = run
+        self._telemetry.observe_lateness(at - due)
+        return True
 
     def _cut_off(self, now: float) -> None:
         """End what ignores its own deadline: one look at all of them costs less than timers."""
-        for flight in self._in_flight:
-            if flight.until <= now and flight.task is not None:
+        for flight in tuple(self._in_flight):
+            if flight.until <= now and not flight.has_overrun:
                 flight.has_overrun = True
-                flight.task.cancel()
+                self._end(flight)
         waiting = (flight.until for flight in self._in_flight if not flight.has_overrun)
         self._sweep_at = max(min(waiting, default=math.inf), now + SLACK_S)
 
     async def _probe(self, probe: Probe, due: float, flight: _Flight) -> None:
         target = flight.target
         # Only now does it begin: what held the loop up since the schedule looked is lateness too.
-        at = self._clock.now()
+        at = flight.at = self._clock.now()
         self._telemetry.observe_lateness(at - due)
         try:
-            with self._pulse:
-                sample = await probe(at, target.timeout_s)
+            sample = await probe(at, target.timeout_s)
         except asyncio.CancelledError:
             if not flight.has_overrun:
+                self._leave(flight)
                 raise
-            sample = _unknown(target, at, "prober_error", "the probe overran its deadline")
-        except Exception as error:
-            log.exception("probe raised", extra={"target": target.id})
-            sample = _unknown(target, at, "prober_error", f"{type(error).__name__} in the probe")
-        finally:
-            del self._in_flight[flight]
-        self._telemetry.observe_sample(target, sample)
+            sample = _overrun(flight)
+        except Exception as error:  # noqa: BLE001 - told as the sample
+            sample = raised(target.id, at, error)
+        self._land(flight, sample)
+
+    def _end(self, flight: _Flight) -> None:
+        """End a probe from outside; one that has overrun leaves a sample."""
+        if flight.run is None:
+            return
+        flight.run.cancel()
+        if isinstance(flight.run, asyncio.Task):
+            # It hears of that first.
+            return
+        if flight.has_overrun:
+            self._land(flight, _overrun(flight))
+        else:
+            self._leave(flight)
+
+    def _land(self, flight: _Flight, sample: Sample) -> None:
+        self._leave(flight)
+        self._telemetry.observe_sample(flight.target, sample)
         self._deliver(sample)
+
+    def _leave(self, flight: _Flight) -> None:
+        del self._in_flight[flight]
+        # They hold each other: both are to go without the garbage collector.
+        flight.run = None
+        if self._pulse is not None:
+            self._pulse.end()
+        if self._idle is not None and not self._in_flight:
+            self._idle.set()
+
+
+def _overrun(flight: _Flight) -> Sample:
+    return _unknown(flight.target, flight.at, "prober_error", "the probe overran its deadline")
 
 
 def _unknown(target: Target, at: float, reason: str, detail: str) -> Sample:

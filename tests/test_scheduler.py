@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from monitor.metrics import SCHEDULE_LATENESS, Telemetry
 from monitor.model import Outcome, Sample, Target
+from monitor.probes.base import Run
 from monitor.scenario.loop import VirtualClock
 from monitor.scheduler import GRID_S, Job, Scheduler, next_start, phase_s
 from tests.support.virtual import run
@@ -189,7 +191,7 @@ def test_what_holds_a_start_up_is_lateness() -> None:
         scheduler = Scheduler(clock, samples.append, telemetry)
         job = Job(only, Slow(only, 0.0))
         scheduler.replace_jobs([job])
-        scheduler._start(job, START - 0.25, START)
+        scheduler._start(job, None, START - 0.25, START)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
@@ -215,3 +217,91 @@ def test_a_reload_while_probes_are_under_way_loses_none() -> None:
 
     run(story())
     assert len(samples) == 1
+
+
+class Quick(Slow):
+    """A probe that does without a task, and keeps a note of who ended it."""
+
+    def __init__(
+        self, target: Target, takes_s: float | None, error: Exception | None = None
+    ) -> None:
+        super().__init__(target, takes_s or 0.0, error)
+        self._wait_s = takes_s
+        self.began = self.cancelled = 0
+
+    def begin(self, at: float, deadline_s: float, done: Callable[[Sample], None]) -> Run:
+        self.began += 1
+        if self._error is not None:
+            raise self._error
+        sample = Sample(target=self._target.id, at=at, outcome=Outcome.GOOD)
+        if self._wait_s is None:
+            done(sample)
+            return self
+        self._timer = asyncio.get_running_loop().call_later(self._wait_s, done, sample)
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+        self._timer.cancel()
+
+
+class Unwilling(Slow):
+    """A probe that could do without a task, but not now."""
+
+    def begin(self, at: float, deadline_s: float, done: Callable[[Sample], None]) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("takes_s", "error", "found"),
+    [
+        (3.0, None, {(Outcome.GOOD, "")}),
+        (None, None, {(Outcome.GOOD, "")}),
+        (3.0, ValueError("bug"), {(Outcome.UNKNOWN, "prober_error")}),
+        (1e9, None, {(Outcome.UNKNOWN, "prober_error")}),
+    ],
+    ids=["later", "at once", "raises", "never"],
+)
+def test_a_probe_without_a_task(
+    takes_s: float | None, error: Exception | None, found: set[tuple[Outcome, str]]
+) -> None:
+    """However it ends there is one sample a start, and what overruns its deadline is ended."""
+    each = target()
+    probe = Quick(each, takes_s, error)
+    samples, telemetry = collect([Job(each, probe)], 35.0)
+    assert {(s.outcome, s.reason) for s in samples} == found
+    assert len(samples) == probe.began == 3
+    assert probe.cancelled == (3 if takes_s == 1e9 else 0)
+    [late] = [each for series, _, each in telemetry.histograms() if series is SCHEDULE_LATENESS]
+    assert late.buckets()[-1] == ("+Inf", 3)
+
+
+def test_a_probe_that_needs_a_task_this_time_gets_one() -> None:
+    """Nothing is begun twice, and each start counts once."""
+    each = target()
+    samples, telemetry = collect([Job(each, Unwilling(each, 0.5))], 40.0)
+    assert [sample.latency_s for sample in samples] == [0.5] * 4
+    [late] = [each for series, _, each in telemetry.histograms() if series is SCHEDULE_LATENESS]
+    assert late.buckets()[-1] == ("+Inf", 4)
+
+
+@pytest.mark.parametrize("kind", [Slow, Quick])
+def test_a_drain_ends_what_does_not_end_in_time(kind: type[Slow]) -> None:
+    """It waits for its grace and no longer; what was ended leaves no sample."""
+    each, samples = target(), []
+
+    async def story() -> float:
+        loop = asyncio.get_running_loop()
+        scheduler = Scheduler(VirtualClock(loop, START), samples.append, Telemetry())
+        scheduler.replace_jobs([Job(each, kind(each, 4.0))])
+        task = asyncio.create_task(scheduler.run())
+        await asyncio.sleep(next_start(phase_s(each), 10.0, START) - START + 1.0)
+        task.cancel()
+        began = loop.time()
+        await scheduler.drain(2.0)
+        ended = loop.time()
+        await asyncio.sleep(10.0)
+        return ended - began
+
+    assert run(story()) == pytest.approx(2.0)
+    assert samples == []

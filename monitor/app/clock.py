@@ -39,9 +39,10 @@ class SystemClock:
             self.steps += 1
             self.offset_s += drift
             log.warning("the wall clock stepped by %+.1f s; alert timers are not affected", drift)
+        elif drift > 0:
+            self._now += min(elapsed * SLEW, drift)
         else:
-            limit = elapsed * SLEW
-            self._now += max(-limit, min(limit, drift))
+            self._now += max(-elapsed * SLEW, drift)
         return self._now
 
     def monotonic(self) -> float:

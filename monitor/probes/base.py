@@ -8,7 +8,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from monitor.fields import Duration, Model, Name
 from monitor.model import Deployment, Sample, Target
@@ -83,6 +83,27 @@ class Probe(Protocol):
 
         May raise: the scheduler turns an exception into an UNKNOWN sample with the reason
         `prober_error`.
+        """
+        ...
+
+
+class Run(Protocol):
+    """A measurement that is under way."""
+
+    def cancel(self) -> object:
+        """End it: what comes of it is not wanted any more."""
+        ...
+
+
+@runtime_checkable
+class QuickProbe(Protocol):
+    """A probe that can often do without a task, which costs as much as a plain probe itself."""
+
+    def begin(self, at: float, deadline_s: float, done: Callable[[Sample], None]) -> Run | None:
+        """Begin what calling the probe does, and call `done` once with the result.
+
+        None, with nothing begun, when this probe needs a task. `done` may be called before this
+        returns, and is not called after `Run.cancel`.
         """
         ...
 

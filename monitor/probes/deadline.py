@@ -1,4 +1,4 @@
-"""The deadline of one run: ends the task that runs it, once what had arrived by then was read.
+"""The deadline of one run: ends it, once what had arrived by then was read.
 
 After a stall a loop may run timers before it reads, so a deadline that simply fired would blame
 the target for our own delay. Owns no meaning of a deadline: the probe says what it was waiting for.
@@ -16,41 +16,57 @@ _TURN_S = 0.001
 """A new timer runs in a later turn of the loop, after it has looked at its sockets."""
 
 
-class Deadline:
-    """A context that raises TimeoutError when its body is not through after so many seconds.
+class Alarm:
+    """Something that has to be over in time; `end` is called when it is not.
 
     Patient for one turn of the loop.
     """
 
-    __slots__ = (
-        "_cancelling",
-        "_has_ended_it",
-        "_line",
-        "_loop",
-        "_seconds",
-        "_task",
-        "_timer",
-        "at",
-        "has_passed",
-        "is_over",
-    )
+    __slots__ = ("_timer", "at", "has_passed", "is_over")
 
-    def __init__(self, seconds: float, line: Line | None = None) -> None:
-        """Use once, around awaits of the running task; without a `line` it has its own timer."""
-        self._seconds = seconds
-        self._line = line
-        self._has_ended_it = False
+    def __init__(self) -> None:
+        """Begin without a time; a `Line` or the owner sets it."""
         self._timer: asyncio.Handle | None = None
         self.at = 0.0
         """When the time will be up, by the clock of the line."""
         self.has_passed = False
-        """Whether the time is up; the body may still be through in the turn that is left."""
+        """Whether the time is up; it may still be over in the turn that is left."""
         self.is_over = False
-        """Whether the body is through."""
+
+    def end(self) -> None:
+        """Give up what is not over."""
+        raise NotImplementedError
+
+    def expire(self) -> None:
+        """Begin the end: the time is up."""
+        self.has_passed = True
+        self._timer = asyncio.get_running_loop().call_later(_TURN_S, self._read_out)
+
+    def stop(self) -> None:
+        """It is over: call nobody any more."""
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _read_out(self) -> None:
+        # Whoever got an answer in this turn is in line already, and comes first.
+        self._timer = asyncio.get_running_loop().call_soon(self.end)
+
+
+class Deadline(Alarm):
+    """A context that raises TimeoutError when its body is not through after so many seconds."""
+
+    __slots__ = ("_cancelling", "_has_ended_it", "_line", "_seconds", "_task")
+
+    def __init__(self, seconds: float, line: Line | None = None) -> None:
+        """Use once, around awaits of the running task; without a `line` it has its own timer."""
+        super().__init__()
+        self._seconds = seconds
+        self._line = line
+        self._has_ended_it = False
 
     def __enter__(self) -> Self:
         """Start the clock."""
-        self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         if task is None:
             msg = "a deadline needs a task that it can end"
@@ -58,7 +74,7 @@ class Deadline:
         self._task = task
         self._cancelling = task.cancelling()
         if self._line is None:
-            self._timer = self._loop.call_later(self._seconds, self.expire)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.expire)
         else:
             self._line.join(self)
         return self
@@ -70,9 +86,7 @@ class Deadline:
         trace: TracebackType | None,
     ) -> None:
         """Stop the clock; turn our own cancellation, and no other, into TimeoutError."""
-        self.is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self.stop()
         if self._line is not None:
             self._line.leave()
         if (
@@ -82,16 +96,8 @@ class Deadline:
         ):
             raise TimeoutError from error
 
-    def expire(self) -> None:
-        """Begin the end: the time is up."""
-        self.has_passed = True
-        self._timer = self._loop.call_later(_TURN_S, self._read_out)
-
-    def _read_out(self) -> None:
-        # Whoever got an answer in this turn is in line already, and comes first.
-        self._timer = self._loop.call_soon(self._end)
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the task."""
         self._has_ended_it = True
         self._task.cancel()
 
@@ -109,13 +115,13 @@ class Line:
         """Every deadline is `seconds` long by the clock `now` (s)."""
         self._seconds = seconds
         self._now = now
-        self._queue: deque[Deadline] = deque()
+        self._queue: deque[Alarm] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def join(self, deadline: Deadline) -> None:
-        """Start the clock of `deadline`."""
-        deadline.at = self._now() + self._seconds
-        self._queue.append(deadline)
+    def join(self, alarm: Alarm) -> None:
+        """Start the clock of `alarm`."""
+        alarm.at = self._now() + self._seconds
+        self._queue.append(alarm)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
 
@@ -139,7 +145,7 @@ class Line:
 
 
 class Deadlines:
-    """Hands out deadlines that share their timers."""
+    """The lines of deadlines that share a timer."""
 
     __slots__ = ("_lines",)
 
@@ -148,11 +154,15 @@ class Deadlines:
         self._lines: dict[float, Line] = {}
 
     def after(self, seconds: float, now: Callable[[], float]) -> Deadline:
-        """Return a deadline of so many seconds of the clock `now`, which is always the same one.
+        """Return a deadline for a task, on the line of so many seconds."""
+        return Deadline(seconds, self.line(seconds, now))
+
+    def line(self, seconds: float, now: Callable[[], float]) -> Line:
+        """Return the line of so many seconds of the clock `now`, which is always the same one.
 
         Lengths are remembered: they should come from the configuration.
         """
         line = self._lines.get(seconds)
         if line is None:
             line = self._lines[seconds] = Line(seconds, now)
-        return Deadline(seconds, line)
+        return line

@@ -75,13 +75,13 @@ class Pulse:
         self._busy = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
         """A probe begins."""
         self._busy += 1
         if self._timer is None:
             self._beat()
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         """A probe has ended."""
         self._busy -= 1
         if not self._busy and self._timer is not None:

@@ -1,12 +1,15 @@
-"""How a failure changes the sample of a run, and what a text must look like to be shown. Pure."""
+"""How a failure changes the sample of a run, and what a text must look like to be shown."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from monitor.model import Outcome, Sample
 from monitor.probes.failure import ProbeError
 from monitor.probes.reason import Reason
+
+log = logging.getLogger(__name__)
 
 DETAIL_MAX = 200
 _TAIL = "..."
@@ -62,3 +65,15 @@ def inverted(sample: Sample) -> Sample:
             censored=False,
         )
     return sample
+
+
+def raised(target: str, at: float, error: Exception) -> Sample:
+    """Return the sample of a probe that raised, which is a mistake of ours; logs it."""
+    log.error("probe raised", exc_info=error, extra={"target": target})
+    return Sample(
+        target=target,
+        at=at,
+        outcome=Outcome.UNKNOWN,
+        reason=Reason.PROBER_ERROR.value,
+        detail=f"{type(error).__name__} in the probe",
+    )

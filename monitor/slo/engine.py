@@ -320,7 +320,8 @@ class Engine:
             if state is None or not math.isfinite(sample.at):
                 self.strays += 1
                 continue
-            state.window.advance(now)
+            # Not further than it has to: what came before an edge is cheapest to file before it.
+            state.window.advance(min(sample.at, now))
             state.file(sample, now)
             if sample.revision is not None:
                 speaking[state.target.deployment] = sample.at

@@ -26,6 +26,7 @@ from tests.probes.raw_server import (
     direct_sockets,
     loop_connect,
     no_names,
+    once,
     replies,
     response,
     serve,
@@ -38,6 +39,16 @@ STALL_S = 0.2
 PERIOD_S = 0.5
 SPELL_S = 1.4
 SERVER = Path(__file__).with_name("exact_server.py")
+
+
+@contextmanager
+def beating(pulse: Pulse) -> Iterator[None]:
+    """Let `pulse` beat as long as a probe is under way."""
+    pulse.begin()
+    try:
+        yield
+    finally:
+        pulse.end()
 
 
 # --- the record --------------------------------------------------------------------------------
@@ -109,7 +120,7 @@ def test_a_stall_during_a_probe_is_found(run: Run) -> None:
     log = StallLog()
 
     async def story() -> tuple[float, float]:
-        with Pulse(log, time.monotonic):
+        with beating(Pulse(log, time.monotonic)):
             await asyncio.sleep(0.06)
             start = time.monotonic()
             time.sleep(0.1)  # noqa: ASYNC251 - the stall
@@ -132,14 +143,14 @@ def test_the_pulse_rests_while_nothing_is_under_way(run: Run) -> None:
 
     async def story() -> list[int]:
         pulse, counts = Pulse(StallLog(), clock, 0.005), []
-        with pulse:
-            with pulse:
+        with beating(pulse):
+            with beating(pulse):
                 pass
             await asyncio.sleep(0.03)
             counts.append(len(beats))
         await asyncio.sleep(0.03)
         counts.append(len(beats))
-        with pulse:
+        with beating(pulse):
             counts.append(len(beats))
         return counts
 
@@ -208,8 +219,8 @@ def make_io(log: StallLog | None) -> ProbeIO:
 
 async def timed(probe: Probe, timeout_s: float, pulse: Pulse) -> Result:
     started = time.monotonic()
-    with pulse:
-        sample = await probe(AT, timeout_s)
+    with beating(pulse):
+        sample = await once(probe, timeout_s)
     return Result(started, time.monotonic(), sample)
 
 
@@ -286,7 +297,7 @@ def test_a_deadline_that_a_stall_ran_over_is_no_timeout(run: Run) -> None:
 
     async def story(port: int) -> Sample:
         probe = make_probe(f"http://127.0.0.1:{port}", make_io(StallLog()), 0.15)
-        probing = asyncio.create_task(probe(AT, 0.15))
+        probing = asyncio.create_task(once(probe, 0.15))
         await asyncio.sleep(0.02)
         time.sleep(0.3)  # noqa: ASYNC251 - the stall
         return await probing
@@ -302,7 +313,7 @@ def test_an_answer_after_the_deadline_is_a_timeout(run: Run) -> None:
 
     async def story(port: int) -> Sample:
         probe = make_probe(f"http://127.0.0.1:{port}", make_io(StallLog()), 0.03)
-        probing = asyncio.create_task(probe(AT, 0.03))
+        probing = asyncio.create_task(once(probe, 0.03))
         await asyncio.sleep(0.01)
         time.sleep(0.3)  # noqa: ASYNC251 - the stall
         return await probing
@@ -323,8 +334,8 @@ def test_silence_is_the_targets_even_when_we_stalled(run: Run) -> None:
         async with serve(hang) as port:
             log = StallLog()
             probe = make_probe(f"http://127.0.0.1:{port}", make_io(log), 0.2)
-            with Pulse(log, time.monotonic):
-                probing = asyncio.create_task(probe(AT, 0.2))
+            with beating(Pulse(log, time.monotonic)):
+                probing = asyncio.create_task(once(probe, 0.2))
                 await asyncio.sleep(0.05)
                 time.sleep(0.1)  # noqa: ASYNC251 - the stall
                 return await probing

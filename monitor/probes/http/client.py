@@ -13,7 +13,7 @@ from typing import cast
 
 from monitor.probes.base import ProbeIO
 from monitor.probes.failure import ProbeError, connect_failure, resolve_failure
-from monitor.probes.http.http2 import Http2Protocol
+from monitor.probes.http.http2 import protocol_of
 from monitor.probes.http.proxy import Tunnel
 from monitor.probes.http.route import DIRECT, Route
 from monitor.probes.http.trace import CONNECT, RESOLVE, Trace
@@ -48,7 +48,7 @@ async def fetch(
         addresses = await _addresses(url, io, trace, route)
         return await _fetch_plain(addresses, url.port, exchange, trace, io.sockets)
     settled: asyncio.Future[ProbeError | None] = asyncio.get_running_loop().create_future()
-    answer = _protocol(exchange)(exchange, trace, settled)
+    answer = protocol_of(exchange)(exchange, trace, settled)
     try:
         if route.proxy is None:
             transport = await _reach(url, lambda: answer, io, trace, route)
@@ -65,10 +65,6 @@ async def fetch(
     return answer
 
 
-def _protocol(exchange: Exchange) -> type[ResponseProtocol]:
-    return ResponseProtocol if exchange.http2 is None else Http2Protocol
-
-
 async def _fetch_plain(
     addresses: Sequence[str], port: int, exchange: Exchange, trace: Trace, sockets: Sockets
 ) -> ResponseProtocol:
@@ -77,14 +73,15 @@ async def _fetch_plain(
     failures: list[ProbeError] = []
     for address in addresses:
         trace.enter(CONNECT)
-        answer = _protocol(exchange)(exchange, trace, loop.create_future())
+        settled: asyncio.Future[ProbeError | None] = loop.create_future()
+        answer = protocol_of(exchange)(exchange, trace, settled)
         try:
             transport = sockets.open(answer, address, port)
         except OSError as error:
             failure = connect_failure(error, address, port)
         else:
             try:
-                outcome = await answer.settled
+                outcome = await settled
             except BaseException:
                 transport.abort()
                 raise
@@ -227,7 +224,7 @@ async def _secure(
     trace: Trace,
 ) -> None:
     """Shake hands and send the request, unless the server spoiled that already."""
-    if answer.settled.done():
+    if answer.is_settled:
         return
     secured = await shake_hands(cast("asyncio.WriteTransport", transport), answer, context, host)
     trace.saw_certificate(certificate_expiry(secured))

@@ -21,7 +21,12 @@ from monitor.probes.conversation import show_bytes
 from monitor.probes.failure import ProbeError
 from monitor.probes.frames import FrameCutter, has_headers, is_farewell
 from monitor.probes.http.trace import SEND, TLS, TRANSFER, WAIT
-from monitor.probes.http.wire import MAX_HEADER_BYTES, ResponseProtocol, StopParsingError
+from monitor.probes.http.wire import (
+    MAX_HEADER_BYTES,
+    Exchange,
+    ResponseProtocol,
+    StopParsingError,
+)
 from monitor.probes.reason import Reason
 
 ALPN = ("h2", "http/1.1")
@@ -39,7 +44,7 @@ class Http2Protocol(ResponseProtocol):
 
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """Send the request over `transport`, if the server agreed on HTTP/2 there."""
-        if self.settled.done():
+        if self.is_settled:
             # Closed between the end of the handshake and our turn.
             return
         self._transport = cast("asyncio.WriteTransport", transport)
@@ -62,7 +67,7 @@ class Http2Protocol(ResponseProtocol):
 
         A server may send its settings as soon as TLS stands, before our request.
         """
-        if self.settled.done():
+        if self.is_settled:
             self.abort()
         elif self.trace.phase != TLS:
             self._feed(data)
@@ -114,7 +119,7 @@ class Http2Protocol(ResponseProtocol):
         try:
             for frame in self._frames.cut(data):
                 self._take(frame)
-                if self.settled.done():
+                if self.is_settled:
                     return
         except StopParsingError:
             return
@@ -199,6 +204,11 @@ class Http2Protocol(ResponseProtocol):
         data = self._connection.data_to_send()
         if data and self._transport is not None:
             self._transport.write(data)
+
+
+def protocol_of(exchange: Exchange) -> type[ResponseProtocol]:
+    """Return what carries `exchange`."""
+    return ResponseProtocol if exchange.http2 is None else Http2Protocol
 
 
 def _name(code: int | None) -> str:

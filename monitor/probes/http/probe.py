@@ -7,14 +7,17 @@ other modules' business.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from monitor.model import Outcome, Sample
 from monitor.probes.base import ProbeIO
+from monitor.probes.deadline import Deadline
 from monitor.probes.failure import ProbeError
 from monitor.probes.http.assertions import Checks
 from monitor.probes.http.auth import Authorization
 from monitor.probes.http.client import fetch, refetch
+from monitor.probes.http.direct import DirectRun
 from monitor.probes.http.http2 import ALPN
 from monitor.probes.http.identity import ClientCertificate
 from monitor.probes.http.kept import KeptConnection
@@ -26,7 +29,7 @@ from monitor.probes.http.trace import Trace
 from monitor.probes.http.url import Url
 from monitor.probes.http.wire import Exchange, ResponseProtocol
 from monitor.probes.reason import Reason
-from monitor.probes.verdict import inverted, to_detail
+from monitor.probes.verdict import inverted, raised, to_detail
 
 _UNAUTHORIZED = 401
 _DAY_S = 86400
@@ -90,6 +93,26 @@ class HttpProbe:
         self._min_certificate_days = min_certificate_days
         self._header = b""
         self._first = self._exchange(url, request, keep=kept is not None)
+        is_plain = not (self._first.secure or route.proxy or authorization or kept)
+        may_be_asked = url.is_address and io.addresses.denial(url.host) is None
+        self._sockets = io.sockets if is_plain and may_be_asked else None
+
+    def begin(
+        self, at: float, deadline_s: float, done: Callable[[Sample], None]
+    ) -> DirectRun | None:
+        """Measure once without a task, where that is possible; see `QuickProbe`."""
+        sockets, io = self._sockets, self._io
+        if sockets is None:
+            return None
+        now = io.monotonic or asyncio.get_running_loop().time
+        run = DirectRun(
+            self._first,
+            Trace(now, io.stalls),
+            io.deadlines.line(deadline_s, now),
+            partial(self._conclude, at, deadline_s, done),
+        )
+        run.start(sockets, self._url.host, self._url.port)
+        return run
 
     async def __call__(self, at: float, deadline_s: float) -> Sample:
         """Measure once; never raises for what the target or the network does."""
@@ -97,23 +120,83 @@ class HttpProbe:
         now = io.monotonic or asyncio.get_running_loop().time
         trace = Trace(now, io.stalls)
         deadline = io.deadlines.after(deadline_s, now)
-        try:
-            with deadline:
-                answer = await self._answer(trace)
-            if deadline.has_passed and trace.elapsed_s > deadline_s:
-                sample = self._overdue(at, trace, deadline_s)
-            else:
-                sample = self._judged(at, trace, answer)
-        except ProbeError as error:
-            sample = self._failed(at, trace, error)
-        except TimeoutError:
-            sample = self._overdue(at, trace, deadline_s)
-        return inverted(sample) if self._must_fail else sample
+        return await self._measured(at, deadline_s, trace, deadline, self._answer(trace))
 
     def close(self) -> None:
         """Give up what is kept between runs; a later run starts afresh."""
         if self._kept is not None:
             self._kept.close()
+
+    # --- one run ------------------------------------------------------------------------------
+
+    async def _measured(
+        self,
+        at: float,
+        deadline_s: float,
+        trace: Trace,
+        deadline: Deadline,
+        answering: Awaitable[ResponseProtocol],
+    ) -> Sample:
+        """Return the sample of a run that `deadline` ends."""
+        answer: ResponseProtocol | None = None
+        failure: ProbeError | None = None
+        try:
+            with deadline:
+                answer = await answering
+        except ProbeError as error:
+            failure = error
+        except TimeoutError:
+            pass
+        return self._sample(at, deadline_s, trace, failure or answer)
+
+    def _conclude(
+        self, at: float, deadline_s: float, done: Callable[[Sample], None], run: DirectRun
+    ) -> None:
+        """Hand over the sample of a run without a task, or let a task follow the redirect."""
+        answer: ResponseProtocol | None = None if run.is_overdue else run.answer
+        try:
+            if answer is not None and run.failure is None and self._leads_to(answer) is not None:
+                run.go_on(self._go_on(at, deadline_s, done, run))
+                return
+            sample = self._sample(at, deadline_s, run.trace, run.failure or answer)
+        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+            sample = raised(self._target, at, error)
+        done(sample)
+
+    async def _go_on(
+        self, at: float, deadline_s: float, done: Callable[[Sample], None], run: DirectRun
+    ) -> None:
+        """Follow the redirect that a run without a task has met."""
+        now = self._io.monotonic or asyncio.get_running_loop().time
+        deadline = Deadline(run.at - now())
+        rest = self._follow(run.answer, run.trace)
+        try:
+            sample = await self._measured(at, deadline_s, run.trace, deadline, rest)
+        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+            sample = raised(self._target, at, error)
+        done(sample)
+
+    def _sample(
+        self,
+        at: float,
+        deadline_s: float,
+        trace: Trace,
+        outcome: ResponseProtocol | ProbeError | None,
+    ) -> Sample:
+        """Return the sample of an answer, a failure, or (None) of a passed deadline."""
+        if trace.elapsed_s > deadline_s and isinstance(outcome, ResponseProtocol):
+            # A loop that stood still may read an answer before it sees that the time was up.
+            outcome = None
+        try:
+            if outcome is None:
+                sample = self._overdue(at, trace, deadline_s)
+            elif isinstance(outcome, ProbeError):
+                sample = self._failed(at, trace, outcome)
+            else:
+                sample = self._judged(at, trace, outcome)
+        except ProbeError as error:
+            sample = self._failed(at, trace, error)
+        return inverted(sample) if self._must_fail else sample
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -129,6 +212,14 @@ class HttpProbe:
             answer = await self._ask_again(self._kept, trace)
         else:
             answer = await self._ask_home(trace)
+        return await self._follow(answer, trace)
+
+    async def _follow(self, answer: ResponseProtocol, trace: Trace) -> ResponseProtocol:
+        """Return the first answer from `answer` on that is no redirect.
+
+        Raises:
+            ProbeError: whatever happened on the way.
+        """
         url, request = self._url, self._request
         for _ in range(MAX_REDIRECTS):
             location = self._leads_to(answer)

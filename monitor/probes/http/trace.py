@@ -92,8 +92,8 @@ class Trace:
             seconds = now - self._since
             if seconds >= RESOLUTION_S:
                 seconds -= self._own(seconds, now, late)
-            if ready_at is not None:
-                seconds = max(0.0, min(seconds, ready_at - self._since))
+            if ready_at is not None and ready_at - self._since < seconds:
+                seconds = max(0.0, ready_at - self._since)
             self._marks.append((self.phase, seconds))
             self.elapsed_s += seconds
         self.phase = phase

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import NoReturn, cast
+from typing import NoReturn, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -48,12 +48,24 @@ class Exchange:
     """The fields of the request when it goes over HTTP/2."""
 
 
+class Settled(Protocol):
+    """Where the outcome of an exchange goes: a future, or what does without one."""
+
+    def done(self) -> bool:
+        """Whether there is an outcome, or nobody waits for it any more."""
+        ...
+
+    def set_result(self, failure: ProbeError | None, /) -> None:
+        """Take the outcome: None when the answer is complete (or long enough)."""
+        ...
+
+
 class StopParsingError(Exception):
     """Leaves the parser from within a callback once the outcome is settled."""
 
 
 class ResponseProtocol(asyncio.Protocol):
-    """Sends one request and takes in one response; `settled` resolves exactly once for each."""
+    """Sends one request and takes in one response; what waits hears exactly once of each."""
 
     __slots__ = (
         "_body",
@@ -61,20 +73,19 @@ class ResponseProtocol(asyncio.Protocol):
         "_exchange",
         "_header_count",
         "_parser",
+        "_settled",
         "_socket",
         "_transport",
         "_unframed",
         "connect_error",
         "headers",
         "is_idle",
-        "settled",
+        "is_settled",
         "status",
         "trace",
     )
 
-    def __init__(
-        self, exchange: Exchange, trace: Trace, settled: asyncio.Future[ProbeError | None]
-    ) -> None:
+    def __init__(self, exchange: Exchange, trace: Trace, settled: Settled) -> None:
         """`settled` becomes None when the answer is complete (or long enough), else the failure."""
         self._transport: asyncio.WriteTransport | None = None
         self._socket: asyncio.WriteTransport | None = None
@@ -83,23 +94,21 @@ class ResponseProtocol(asyncio.Protocol):
         """Why there is no connection; then `settled` tells no failure."""
         self._prepare(exchange, trace, settled)
 
-    def renew(
-        self, exchange: Exchange, trace: Trace, settled: asyncio.Future[ProbeError | None]
-    ) -> None:
+    def renew(self, exchange: Exchange, trace: Trace, settled: Settled) -> None:
         """Send another request on this connection, which `is_idle`."""
         self._prepare(exchange, trace, settled)
         if self._transport is not None:
             self.begin(self._transport)
 
-    def _prepare(
-        self, exchange: Exchange, trace: Trace, settled: asyncio.Future[ProbeError | None]
-    ) -> None:
+    def _prepare(self, exchange: Exchange, trace: Trace, settled: Settled) -> None:
         self._exchange = exchange
         self.trace = trace
         self._body = Body(exchange.max_body_bytes, keep=exchange.keep_body)
         self._unframed = 0
         self._header_count = 0
-        self.settled = settled
+        self._settled: Settled | None = settled
+        self.is_settled = False
+        """Whether this exchange has an outcome."""
         self.status = 0
         """0 until the headers of a final response are complete."""
         self.headers: list[tuple[bytes, bytes]] = []
@@ -138,7 +147,7 @@ class ResponseProtocol(asyncio.Protocol):
     def connection_failed(self, error: OSError) -> None:
         """Leave it to others what that means: there may be another address."""
         self.connect_error = error
-        self.settled.set_result(None)
+        self._tell(None)
 
     def attach(self, transport: asyncio.BaseTransport, late: Late | None = None) -> None:
         """Take over a connection; without `late` it is a tunnel whose last data opened it."""
@@ -162,7 +171,7 @@ class ResponseProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser within the caps."""
-        if self.settled.done():
+        if self.is_settled:
             # Nobody asked: whatever it is, it must not become the next answer.
             self.abort()
             return
@@ -176,7 +185,7 @@ class ResponseProtocol(asyncio.Protocol):
         try:
             self._feed(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            if self.settled.done():
+            if self.is_settled:
                 self.abort()
             else:
                 detail = f"not valid HTTP/1.1: {error}"
@@ -189,7 +198,7 @@ class ResponseProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Decide whether this end of the connection ends the response."""
         self.is_idle = False
-        if self.settled.done():
+        if self.is_settled:
             return
         if exc is not None and not isinstance(exc, OSError):
             detail = f"{type(exc).__name__} while the answer was read"
@@ -230,7 +239,7 @@ class ResponseProtocol(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Refuse what follows a whole answer: nobody asked for it."""
-        if self.settled.done():
+        if self.is_settled:
             raise StopParsingError
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -297,7 +306,7 @@ class ResponseProtocol(asyncio.Protocol):
             part, data = data[:room], data[room:]
             self._unframed += len(part)
             self._parser.feed_data(part)
-            if self.settled.done():
+            if self.is_settled:
                 return
 
     def _skip_interim(self, status: int) -> None:
@@ -323,11 +332,19 @@ class ResponseProtocol(asyncio.Protocol):
         raise StopParsingError
 
     def _settle(self, failure: ProbeError | None, *, keep: bool = False) -> None:
-        if self.settled.done():
+        if self.is_settled:
             return
         self.trace.enter(None, self._since_data, self._ready_at)
-        self.settled.set_result(failure)
         self._close_parser()
         self.is_idle = keep
         if not keep:
             self.abort()
+        self._tell(failure)
+
+    def _tell(self, failure: ProbeError | None) -> None:
+        self.is_settled = True
+        # They hold each other: what a probe used is to go without the garbage collector.
+        settled, self._settled = self._settled, None
+        # Whoever waited may have been ended in this very turn of the loop.
+        if settled is not None and not settled.done():
+            settled.set_result(failure)

@@ -7,20 +7,27 @@ import contextlib
 import gc
 import gzip
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.model import Deployment, Outcome, Target
+from monitor.model import Deployment, Outcome, Sample, Target
+from monitor.probes.base import ProbeIO
 from monitor.probes.http import HttpProbeConfig
+from monitor.probes.http.assertions import Checks
+from monitor.probes.http.probe import HttpProbe
+from monitor.probes.http.request import Request
+from monitor.probes.http.url import parse_url
 from monitor.probes.reason import Reason
 from tests.probes.raw_server import (
     AT,
+    LOOPS,
     Handler,
     make_io,
+    once,
     replies,
     reset,
     response,
@@ -488,24 +495,108 @@ async def test_each_hop_has_its_own_phases() -> None:
     assert direct.hops == ()
 
 
+def probe_of(url: str, io: ProbeIO) -> HttpProbe:
+    deployment = Deployment(name="shop", service="shop", environment="test", url=url)
+    target = Target(
+        id="t", deployment="shop", environment="test", probe="home", region="here",
+        interval_s=15, timeout_s=5,
+    )  # fmt: skip
+    return HttpProbeConfig.model_validate({}).build(target, deployment, url, io)
+
+
+@pytest.fixture
+def on_direct_sockets() -> Iterator[Run]:
+    """Run a coroutine on the loop where plain HTTP needs no task."""
+    with asyncio.Runner(loop_factory=LOOPS["direct"]) as runner:
+        yield runner.run
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 302 Found\r\nLocation: /next\r\n\r\n"])
+def test_a_run_without_a_task_can_be_ended(on_direct_sockets: Run, answer: bytes) -> None:
+    """Whether it waits for its first answer or follows a redirect, nobody hears of it any more."""
+
+    async def story() -> list[Sample]:
+        heard: list[Sample] = []
+        silent, closed = asyncio.Event(), asyncio.Event()
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if answer and not head.startswith(b"GET /next"):
+                writer.write(answer)
+                return
+            silent.set()
+            await reader.read()
+            closed.set()
+
+        async with serve(handler) as port:
+            probe = probe_of(f"http://127.0.0.1:{port}", make_io())
+            under_way = probe.begin(AT, 0.2, heard.append)
+            assert under_way is not None
+            await silent.wait()
+            under_way.cancel()
+            await closed.wait()
+            await asyncio.sleep(0.25)
+        return heard
+
+    assert on_direct_sockets(asyncio.wait_for(story(), 10.0)) == []
+
+
+def test_only_what_is_plain_does_without_a_task(on_direct_sockets: Run) -> None:
+    """A name to look up, TLS, or an address that is not allowed begins nothing."""
+
+    async def story() -> list[object]:
+        return [
+            probe_of(url, make_io(allowed=allowed)).begin(AT, 1.0, lambda _: None)
+            for url, allowed in (
+                ("http://shop.test", ["127.0.0.0/8"]),
+                ("https://127.0.0.1:1", ["127.0.0.0/8"]),
+                ("http://127.0.0.1:1", []),
+            )
+        ]
+
+    assert on_direct_sockets(story()) == [None, None, None]
+
+
+def test_a_mistake_in_judging_an_answer_is_told_as_such(on_direct_sockets: Run) -> None:
+    """An exception of ours becomes an UNKNOWN sample at once."""
+
+    class Wrong(Checks):
+        def judge(self, *_: object, **__: object) -> str | None:
+            msg = "bug"
+            raise ArithmeticError(msg)
+
+    async def story() -> Sample:
+        async with serve(replies(response(b"hi"))) as port:
+            probe = HttpProbe(
+                target="t",
+                url=parse_url(f"http://127.0.0.1:{port}/"),
+                request=Request.build("GET", {}, b""),
+                checks=Wrong(status=((200, 299),)),
+                io=make_io(),
+                max_body_bytes=100,
+                follow_redirects=True,
+                ca_file=None,
+                insecure=False,
+            )
+            return await once(probe, 5.0)
+
+    sample = on_direct_sockets(story())
+    assert (sample.outcome, sample.reason) == (Outcome.UNKNOWN, "prober_error")
+    assert sample.detail == "ArithmeticError in the probe"
+
+
 def test_a_probe_leaves_no_garbage(run: Run) -> None:
     """What a probe used goes at once: collecting cycles would stall a loop with many targets."""
 
     async def story() -> list[object]:
         async with serve(replies(response(b"hi"))) as port:
             url = f"http://127.0.0.1:{port}"
-            config = HttpProbeConfig.model_validate({})
-            target = Target(
-                id="t", deployment="shop", environment="test", probe="home", region="here",
-                interval_s=15, timeout_s=5,
-            )  # fmt: skip
-            deployment = Deployment(name="shop", service="shop", environment="test", url=url)
-            probe = config.build(target, deployment, url, make_io())
+            probe = probe_of(url, make_io())
             gc.collect()
             gc.set_debug(gc.DEBUG_SAVEALL)
             try:
                 for _ in range(5):
-                    await probe(AT, 5.0)
+                    await once(probe, 5.0)
                 gc.collect()
                 return list(gc.garbage)
             finally:
@@ -513,7 +604,9 @@ def test_a_probe_leaves_no_garbage(run: Run) -> None:
                 gc.garbage.clear()
 
     left = {type(each).__name__ for each in run(story())}
-    assert left.isdisjoint({"ResponseProtocol", "HttpResponseParser", "Trace", "Body"})
+    assert left.isdisjoint(
+        {"ResponseProtocol", "HttpResponseParser", "Trace", "Body", "DirectRun", "DirectTransport"}
+    )
 
 
 # --- anything at all ---------------------------------------------------------------------------
