@@ -32,6 +32,7 @@ from monitor.probes.http.http2 import Http2Protocol
 from monitor.probes.http.trace import Trace
 from monitor.probes.http.wire import Exchange
 from monitor.probes.reason import Reason
+from tests.probes.http.test_proxy import Proxy
 from tests.probes.peers import server_context
 from tests.probes.raw_server import (
     Handler,
@@ -159,6 +160,21 @@ def test_a_plain_answer(run: Run, nginx: dict[str, int]) -> None:
     sample = run(probe(nginx["plain"], body_contains="HTTP/2.0 GET 127.0.0.1"))
     assert (sample.outcome, sample.detail) == (Outcome.GOOD, "")
     assert [name for name, _ in sample.phases] == ["connect", "send", "wait", "transfer"]
+
+
+def test_an_answer_through_a_tunnel(run: Run, nginx: dict[str, int], ca_file: str) -> None:
+    """The proxy is asked in HTTP/1.1, the target in HTTP/2."""
+    relay = Proxy()
+
+    async def story() -> Sample:
+        async with serve(relay) as port:
+            proxy = f"http://127.0.0.1:{port}"
+            fields = {"ca_file": ca_file, "body_contains": "HTTP/2.0 GET", "proxy": proxy}
+            return await probe(nginx["secure"], scheme="https", **fields)
+
+    sample = run(story())
+    assert (sample.outcome, sample.detail) == (Outcome.GOOD, "")
+    assert [head.split()[0] for head in relay.heads] == [b"CONNECT"]
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,12 @@ class Proxy:
             writer.write(b"HTTP/1.1 200 Connection established\r\nX-Proxy: yes\r\n\r\n")
         else:
             up_writer.write(head)
-        async with asyncio.TaskGroup() as pipes:
-            pipes.create_task(pipe(reader, up_writer))
-            pipes.create_task(pipe(up_reader, writer))
+        try:
+            async with asyncio.TaskGroup() as pipes:
+                pipes.create_task(pipe(reader, up_writer))
+                pipes.create_task(pipe(up_reader, writer))
+        finally:
+            up_writer.transport.abort()
 
 
 async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
