@@ -341,6 +341,10 @@ class Telemetry:
         if ok:
             self._set(RELOAD_AT, (), at)
 
+    def set_blind(self, *, blind: bool) -> None:
+        """Note whether we can see."""
+        self._set(BLIND, (), blind)
+
     def set_durable(self, *, durable: bool) -> None:
         """Note whether all state is on disk."""
         self._set(STORE_DURABLE, (), durable)

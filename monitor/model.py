@@ -68,6 +68,10 @@ class Target:
     timeout_s: float
     sli: bool = True
     """Whether its samples count towards SLIs (a version look-up does not)."""
+    network: str = ""
+    """What it is reached through, as far as its address tells; "" when that is no network."""
+    inverted: bool = False
+    """Whether GOOD means that it does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,12 +24,14 @@ from monitor.model import (
     RollbackRecord,
     RollbackState,
     Sample,
+    Target,
     Transition,
 )
 from monitor.pace import Pace
-from monitor.routing import close_incident, open_incident
+from monitor.routing import close_incident, open_blind_incident, open_incident
 from monitor.slo.alerting import AlertRule
 from monitor.slo.engine import DeploymentSpec, Engine, Step
+from monitor.slo.sight import PROBER_BLIND
 from monitor.store.base import Batch, Store, StoreError, merge
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,9 @@ class PipelineSettings:
     flush_interval_s: float
     rollback_rules: frozenset[tuple[str, str]]
     """(rule, deployment) pairs whose incidents ask for a rollback."""
+    service: str
+    blind_channels: tuple[str, ...]
+    """Who is told that we cannot see."""
 
 
 class Pipeline:
@@ -73,8 +78,12 @@ class Pipeline:
         settings: PipelineSettings,
         telemetry: Telemetry,
         hand_over: Sequence[Callable[[Sequence[Incident]], None]],
+        ailment: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Build a pipeline; `hand_over` are told of changed incidents after the commit."""
+        """Build a pipeline; `hand_over` are told of changed incidents after the commit.
+
+        `ailment` says what is wrong with this process or its machine, if anything is.
+        """
         self.engine = engine
         self.durable = True
         self.last_tick: float | None = None
@@ -83,13 +92,15 @@ class Pipeline:
         self._settings = settings
         self._telemetry = telemetry
         self._hand_over = tuple(hand_over)
+        self._ailment = ailment
         self._queue: deque[Item] = deque()
         self._incidents: dict[str, Incident] = {}
         self._open: dict[tuple[str, str], str] = {}
         self._unsaved = Batch()
         self._last_flush = clock.now()
         self._pending: (
-            tuple[PipelineSettings, Sequence[DeploymentSpec], Sequence[AlertRule]] | None
+            tuple[PipelineSettings, Sequence[DeploymentSpec], Sequence[AlertRule], Sequence[Target]]
+            | None
         ) = None
 
     def restore(self, incidents: Sequence[Incident]) -> None:
@@ -102,9 +113,10 @@ class Pipeline:
         settings: PipelineSettings,
         specs: Sequence[DeploymentSpec],
         rules: Sequence[AlertRule],
+        witnesses: Sequence[Target] = (),
     ) -> None:
         """Use another plan from the next tick on, all of it at once."""
-        self._pending = (settings, specs, rules)
+        self._pending = (settings, specs, rules, witnesses)
 
     def offer(self, item: Item) -> None:
         """Queue a sample without waiting; an overflow is counted and shows as missing data."""
@@ -142,8 +154,8 @@ class Pipeline:
     async def tick(self, *, flush: bool = False) -> None:
         """Drain the queue, step the engine, commit, hand over. `flush` writes all buckets too."""
         if self._pending is not None:
-            (self._settings, specs, rules), self._pending = self._pending, None
-            step = self.engine.reconfigure(specs, rules, self._clock.now())
+            (self._settings, specs, rules, witnesses), self._pending = self._pending, None
+            step = self.engine.reconfigure(specs, rules, self._clock.now(), witnesses)
             await self._apply(step, self._follow_channels(rules))
         samples: list[Sample] = []
         releases: list[Release] = []
@@ -157,8 +169,9 @@ class Pipeline:
             else:
                 reports.append(item)
                 releases.extend(_release_of(item))
-        work = self.engine.stepping(self._clock.now(), samples, releases)
+        work = self.engine.stepping(self._clock.now(), samples, releases, self._ailment())
         step = await Pace(self._clock.monotonic).through(work)
+        self._telemetry.set_blind(blind=self.engine.blindness is not None)
         await self._apply(step, self._annotate(reports), flush=flush)
         self.last_tick = self._clock.monotonic()
 
@@ -207,7 +220,11 @@ class Pipeline:
     def _follow(self, transition: Transition) -> Incident | None:
         """Open or close the incident of a transition; None when it concerns no receiver."""
         where = (transition.rule, transition.deployment)
-        if transition.after is AlertState.FIRING:
+        if transition.after is AlertState.FIRING and transition.rule == PROBER_BLIND:
+            incident = open_blind_incident(
+                transition, self._settings.service, self._settings.blind_channels
+            )
+        elif transition.after is AlertState.FIRING:
             rule = next(rule for rule in self.engine.rules if rule.name == transition.rule)
             release = self.engine.release(transition.deployment)
             incident = open_incident(

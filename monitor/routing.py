@@ -70,6 +70,29 @@ def open_incident(
     )
 
 
+def open_blind_incident(
+    transition: Transition, service: str, channels: tuple[str, ...]
+) -> Incident:
+    """Return the incident of a monitor that cannot see: the only one that is about itself."""
+    key = incident_key(transition.rule, transition.deployment)
+    return Incident(
+        id=incident_id(key, transition.at),
+        key=key,
+        rule=transition.rule,
+        deployment=transition.deployment,
+        service=service,
+        environment="",
+        severity=Severity.CRITICAL,
+        channels=channels,
+        condition="nothing that is watched can be seen",
+        summary=f"{service}: the monitor is blind: {transition.values['why']}. "
+        "Budgets, alerts and rollbacks stand still until it sees again.",
+        started_at=transition.since,
+        opened_at=transition.at,
+        values=transition.values,
+    )
+
+
 def close_incident(incident: Incident, transition: Transition) -> Incident:
     """Return the incident as it ends with a transition to resolved."""
     return replace(

@@ -42,7 +42,7 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         (9.5, 10.0, 0, "stall: 9.5 ms (bar: <= 10 ms) ok"),
         (10.0, 10.0, 0, "stall: 10 ms (bar: <= 10 ms) ok"),
         (10.5, 10.0, 1, "stall: 10.5 ms (bar: <= 10 ms) FAILED"),
-        (99.0, None, 0, "stall: 99 ms (bar: none yet) ok"),
+        (99.0, None, 0, "stall: 99 ms (bar: none) ok"),
     ],
 )
 def test_a_missed_bar_is_an_exit_code(
@@ -52,6 +52,13 @@ def test_a_missed_bar_is_an_exit_code(
     fine = Figure(name="fine", value=1, unit="s", at_most=2)
     assert conclude([fine, Figure(name="stall", value=value, unit="ms", at_most=at_most)]) == code
     assert capsys.readouterr().out.splitlines() == ["fine: 1 s (bar: <= 2 s) ok", line]
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(10.1, "ok"), (10.0, "ok"), (9.9, "FAILED")])
+def test_a_bar_may_be_a_least(value: float, verdict: str) -> None:
+    """A ratio has to be reached."""
+    line = str(Figure(name="ratio", value=value, unit="x", at_least=10))
+    assert line == f"ratio: {value:.4g} x (bar: >= 10 x) {verdict}"
 
 
 def test_a_missing_program_is_named_with_its_package(capsys: pytest.CaptureFixture[str]) -> None:

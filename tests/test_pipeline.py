@@ -53,6 +53,8 @@ def settings(flush_s: float = 60.0, *rollback_rules: str) -> PipelineSettings:
         evaluation_interval_s=TICK_S,
         flush_interval_s=flush_s,
         rollback_rules=frozenset((name, "web") for name in rollback_rules),
+        service="web",
+        blind_channels=("slack",),
     )
 
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from monitor.app.evidence import OBSERVE_ONLY_S, gather
 from monitor.app.surroundings import Surroundings
+from monitor.app.vitals import Vitals
 from monitor.config.errors import ConfigErrors
-from monitor.config.plan import Plan
+from monitor.config.plan import BoundProbe, Plan
 from monitor.metrics import Telemetry
 from monitor.model import (
+    Deployment,
     Incident,
     Owed,
     Release,
     RollbackRecord,
+    Sample,
+    Target,
 )
 from monitor.outbox import Outbox, OutboxSettings
 from monitor.pipeline import Pipeline, PipelineSettings
@@ -31,6 +36,7 @@ from monitor.recovery import Lever, Recovery
 from monitor.rollback.guard import Evidence, RollbackPolicy
 from monitor.scheduler import Job, Scheduler
 from monitor.slo.engine import DeploymentSpec, Engine
+from monitor.slo.sight import DARK, PROBER
 from monitor.store.base import IncidentHistory, State, StoreError
 
 log = logging.getLogger(__name__)
@@ -40,6 +46,9 @@ PRUNE_BUSY_S = 1.0
 PRUNE_ROWS = 500
 STUCK_S = 60.0
 """A pipeline without a tick for this long (and ten intervals) is not alive."""
+CALL_WITNESSES_S = 1.0
+"""Witnesses are asked beside their schedule at most this often."""
+VITALS_S = 2.0
 RESTART_FIRST_S = 0.5
 RESTART_CAP_S = 30.0
 
@@ -70,7 +79,7 @@ class App:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ready = False
         self._changing = asyncio.Lock()
-        self.engine = Engine(specs_of(plan), plan.rules, self._started_at)
+        self.engine = Engine(specs_of(plan), plan.rules, self._started_at, _targets(plan.witnesses))
         self.outbox = Outbox(
             around.clock, around.store, self._outbox_settings(plan), telemetry, around.rng
         )
@@ -89,15 +98,18 @@ class App:
             settings=_pipeline_settings(plan),
             telemetry=telemetry,
             hand_over=(self.outbox.notice, self.recovery.notice),
+            ailment=self._ailment,
         )
         stalls = around.probes.stalls
         self.scheduler = Scheduler(
             around.clock,
-            self.pipeline.offer,
+            self._take,
             telemetry,
             None if stalls is None else Pulse(stalls, around.clock.monotonic),
         )
-        self.scheduler.replace_jobs(self._jobs(plan))
+        self._witnesses: Sequence[Job] = ()
+        self._called_at = -math.inf
+        self._probe(self._jobs(plan), self._witness_jobs(plan))
 
     # --- life -------------------------------------------------------------------------------
 
@@ -114,6 +126,8 @@ class App:
             self._spawn("pipeline", self.pipeline.run)
             self._spawn("scheduler", self.scheduler.run)
             self._spawn("loop lag", self._watch_lag)
+            if self._around.vitals is not None:
+                self._spawn("vitals", functools.partial(self._watch_vitals, self._around.vitals))
             self._spawn("retention", self._forget_old)
             self._spawn_workers()
             self._ready = True
@@ -146,10 +160,11 @@ class App:
             loop = asyncio.get_running_loop()
             plan = await loop.run_in_executor(self._around.executor, self._around.load_plan)
             # Everything that can fail is built before anything is replaced.
-            settings, levers, jobs = (
+            settings, levers, jobs, witnesses = (
                 self._outbox_settings(plan),
                 self._levers(plan),
                 self._jobs(plan),
+                self._witness_jobs(plan),
             )
         except (ConfigErrors, OSError, ValueError) as error:
             log.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400
@@ -162,8 +177,10 @@ class App:
         self.plan = plan
         self.outbox.reconfigure(settings)
         self.recovery.reconfigure(levers)
-        self.pipeline.reconfigure(_pipeline_settings(plan), specs_of(plan), plan.rules)
-        self.scheduler.replace_jobs(jobs)
+        self.pipeline.reconfigure(
+            _pipeline_settings(plan), specs_of(plan), plan.rules, _targets(plan.witnesses)
+        )
+        self._probe(jobs, witnesses)
         self._spawn_workers()
         log.info("configuration reloaded")
         return None
@@ -220,6 +237,21 @@ class App:
             return f"no evaluation for more than {limit:.0f} s"
         return None
 
+    # --- samples ----------------------------------------------------------------------------
+
+    def _probe(self, jobs: Sequence[Job], witnesses: Sequence[Job]) -> None:
+        self._witnesses = witnesses
+        self.scheduler.replace_jobs([*jobs, *witnesses])
+
+    def _take(self, sample: Sample) -> None:
+        """Hand a sample on; what may be our own network's fault is asked about at once."""
+        self.pipeline.offer(sample)
+        if sample.reason in DARK and self._witnesses:
+            now = self._around.clock.now()
+            if now - self._called_at >= CALL_WITNESSES_S:
+                self._called_at = now
+                self.scheduler.start_now(self._witnesses)
+
     # --- building ---------------------------------------------------------------------------
 
     def _outbox_settings(self, plan: Plan) -> OutboxSettings:
@@ -257,6 +289,13 @@ class App:
             for bound in each.probes
         ]
 
+    def _witness_jobs(self, plan: Plan) -> list[Job]:
+        us = Deployment(name=PROBER, service=plan.service, environment="", url="")
+        return [
+            Job(bound.target, bound.config.build(bound.target, us, bound.url, self._around.probes))
+            for bound in plan.witnesses
+        ]
+
     def _restore(self, state: State) -> None:
         now = self._around.clock.now()
         self._lost_at = state.lost_at
@@ -289,6 +328,9 @@ class App:
             durable=self.pipeline.durable,
             lost_at=self._lost_at,
         )
+
+    def _ailment(self) -> str | None:
+        return None if self._around.vitals is None else self._around.vitals.ailment
 
     def _report(self, record: RollbackRecord) -> None:
         self.pipeline.offer(record)
@@ -338,11 +380,22 @@ class App:
 
     async def _watch_lag(self) -> None:
         """Measure how late the loop runs its timers."""
-        interval_s = max(1.0, self.plan.evaluation_interval_s)
+        interval_s = self._around.lag_interval_s
         while True:
             before = self._around.clock.monotonic()
             await asyncio.sleep(interval_s)
             self.telemetry.observe_loop_lag(self._around.clock.monotonic() - before - interval_s)
+
+    async def _watch_vitals(self, vitals: Vitals) -> None:
+        """Look after ourselves; off the loop, since the kernel's files may take a moment."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(VITALS_S)
+            await loop.run_in_executor(self._around.executor, vitals.look)
+
+
+def _targets(probes: Sequence[BoundProbe]) -> tuple[Target, ...]:
+    return tuple(bound.target for bound in probes)
 
 
 def _fixed_at_start(plan: Plan) -> tuple[object, ...]:
@@ -353,6 +406,8 @@ def _pipeline_settings(plan: Plan) -> PipelineSettings:
     return PipelineSettings(
         evaluation_interval_s=plan.evaluation_interval_s,
         flush_interval_s=plan.storage.flush_interval_s,
+        service=plan.service,
+        blind_channels=plan.blind_channels,
         rollback_rules=frozenset(
             (rule.name, each.deployment.name)
             for each in plan.deployments

@@ -16,6 +16,7 @@ import aiosmtplib
 import httpx2
 
 from monitor.app.clock import SystemClock
+from monitor.app.vitals import Vitals
 from monitor.config.plan import Plan
 from monitor.model import Clock
 from monitor.notify.base import NotifyIO
@@ -29,6 +30,7 @@ from monitor.store.sqlite import open_store
 
 BLOCKING_THREADS = 4
 """For libraries with a blocking client (PagerDuty); never shared with the store."""
+LAG_INTERVAL_S = 0.25
 POOL = httpx2.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30)
 
 
@@ -46,6 +48,10 @@ class Surroundings:
     """For blocking work of our own, such as reading configuration files."""
     load_plan: Callable[[], Plan]
     """Reads the configuration again for a reload; raises ConfigErrors."""
+    vitals: Vitals | None = None
+    """What may be wrong with ourselves; None: nothing ever is."""
+    lag_interval_s: float = 5.0
+    """How often the event loop's own delay is measured."""
 
 
 @asynccontextmanager
@@ -101,6 +107,8 @@ async def real_surroundings(
                 hooks=HookIO(http=notify.http, spawn=asyncio.create_subprocess_exec),
                 executor=files,
                 load_plan=load_plan,
+                vitals=Vitals(),
+                lag_interval_s=LAG_INTERVAL_S,
             )
         await store.close()
     finally:

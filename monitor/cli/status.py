@@ -25,12 +25,16 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    deployments = _get(arguments.url, "deployments")
-    incidents = [each for each in _get(arguments.url, "incidents") if not each["resolved_at"]]
+    answer = _get(arguments.url, "deployments")
+    deployments, blind = answer["deployments"], answer["blind"]
+    answer = _get(arguments.url, "incidents")
+    incidents = [each for each in answer["incidents"] if not each["resolved_at"]]
     violated = any(clause["ok"] is False for each in deployments for clause in each["clauses"])
     if arguments.output == "json":
-        show_json({"deployments": deployments, "open_incidents": incidents})
+        show_json({"deployments": deployments, "open_incidents": incidents, "blind": blind})
     else:
+        if blind:
+            print(f"BLIND: {blind['why']}\n")
         head = ("deployment", "health", "revision", "errors 5m", "p95", "uptime", "budget left")
         print(table(head, [_row(each) for each in deployments]))
         _print_clauses(deployments)
@@ -40,16 +44,18 @@ def _run(arguments: argparse.Namespace) -> int:
                 print(f"  - {note['text']}")
     if incidents or violated:
         return Exit.NO
+    if blind:
+        return Exit.UNKNOWN
     known = all(each["health"] != "unknown" for each in deployments)
     return Exit.OK if known else Exit.UNKNOWN
 
 
-def _get(url: str, what: str) -> list[dict[str, Any]]:
+def _get(url: str, what: str) -> dict[str, Any]:
     status, answer = ask_document(url, f"/api/v1/{what}")
     if status != HTTP_OK or what not in answer:
         msg = f"{url}/api/v1/{what} answered {status}: {answer}"
         raise DaemonError(msg)
-    return list(answer[what])
+    return answer
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from monitor.fields import format_duration
 from monitor.model import Deployment, Target
 from monitor.probes.base import ProbeConfig
 from monitor.probes.http.config import HttpProbeConfig
+from monitor.slo.network import network_of
 from monitor.slo.objective import Objective, Sla
 
 GLOBAL = "global"
@@ -121,6 +122,8 @@ class Binder:
                     interval_s=interval_s,
                     timeout_s=timeout_s,
                     sli=is_sli,
+                    network=_network(config, url),
+                    inverted=config.is_inverted,
                 )
                 yield BoundProbe(target=target, config=config, url=url)
 
@@ -212,6 +215,15 @@ class Binder:
             )
         if plan.rollback and not plan.rollback.rules:
             self.warnings.append(f"{name}: no rule asks for a rollback, so there will be none")
+
+
+def _network(config: ProbeConfig, url: str) -> str:
+    try:
+        reach = config.reach(url)
+    except ValueError:
+        # The probe itself says what is wrong with it when it is built.
+        return ""
+    return "" if reach is None else network_of(reach.host)
 
 
 def _configs(model: DeploymentModel) -> Iterator[tuple[tuple[Step, ...], ProbeConfig, bool]]:

@@ -18,6 +18,8 @@ from monitor.config.schema import DeploymentModel, SettingsModel
 from monitor.config.secret_sources import ReadSecretFile, resolver, secret_file_reader
 from monitor.config.sources import ENVIRONMENTS, Block, Sources, read_sources
 from monitor.config.validation import Validator
+from monitor.config.witnesses import witnesses
+from monitor.model import Severity
 
 DEFAULT_DATA = "data"
 
@@ -93,6 +95,8 @@ def _plan(
         rules=parts.rules,
         channels=parts.channels,
         fallback=settings.fallback,
+        witnesses=tuple(witnesses(settings.witnesses)),
+        blind_channels=_blind_channels(settings, parts),
         repeat_interval_s=settings.repeat_interval_s,
         evaluation_interval_s=settings.evaluation_interval_s,
         server=_server(settings),
@@ -116,6 +120,15 @@ def _listed(sources: Sources, parts: Parts) -> Iterator[Listed]:
         if block and name.casefold() not in listed:
             place = Block(document=block.document, steps=(*block.steps, name))
             yield Listed(model=DeploymentModel(environment=name), place=place)
+
+
+def _blind_channels(settings: SettingsModel, parts: Parts) -> tuple[str, ...]:
+    if settings.blind_channels is not None:
+        return settings.blind_channels
+    if settings.fallback is not None:
+        return (settings.fallback,)
+    critical = [rule for rule in parts.rules if rule.severity is Severity.CRITICAL]
+    return tuple(dict.fromkeys(name for rule in critical for name in rule.channels))
 
 
 def _server(settings: SettingsModel) -> ServerPlan:

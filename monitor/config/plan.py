@@ -79,6 +79,10 @@ class Plan:
     channels: Mapping[str, ChannelConfig]
     fallback: str | None
     """Channel that gets what another refused for good."""
+    witnesses: tuple[BoundProbe, ...]
+    """Asked whether we see at all; nobody's SLI."""
+    blind_channels: tuple[str, ...]
+    """Who is told that we are blind."""
     repeat_interval_s: float
     evaluation_interval_s: float
     server: ServerPlan

@@ -12,6 +12,7 @@ from monitor.config.sources import ENVIRONMENTS, RULES, SLA, Block, Sources
 from monitor.config.tree import Mapping, Node, Scalar, Sequence, child, follow, text_of
 
 CHANNELS, DEPLOYMENTS, ALERTS = "channels", "deployments", "alerts"
+BLIND_CHANNELS = "blind_channels"
 
 
 def check_references(sources: Sources) -> Iterator[ConfigError]:
@@ -19,6 +20,9 @@ def check_references(sources: Sources) -> Iterator[ConfigError]:
     root = Block(document=sources.root)
     channels = _keys(child(root.node, CHANNELS))
     yield from _unknown(root, ("fallback",), channels, "channel")
+    for each, _ in enumerate(_items(child(root.node, BLIND_CHANNELS))):
+        yield from _unknown(root, (BLIND_CHANNELS, each), channels, "channel")
+    yield from _repeated(root, (BLIND_CHANNELS,))
     for block in sources.blocks.get(RULES, ()):
         for index, rule in enumerate(_items(child(block.node, ALERTS))):
             for each, _ in enumerate(_items(child(rule, CHANNELS))):

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from monitor.config.kinds import OfAnyKind
 from monitor.config.plan_models import (
@@ -18,6 +25,7 @@ from monitor.config.plan_models import (
     SlaModel,
 )
 from monitor.config.values import Listen, Network, ObjectiveShare, Url, UrlPath, at_least
+from monitor.config.witnesses import parse_witness
 from monitor.fields import Duration, Model, Name, Secret, format_duration
 from monitor.notify.base import ChannelConfig
 from monitor.probes.base import ProbeConfig
@@ -28,6 +36,11 @@ AnyProbe = Annotated[ProbeConfig, OfAnyKind(ProbeConfig)]
 AnyChannel = Annotated[ChannelConfig, OfAnyKind(ChannelConfig)]
 AnyHook = Annotated[HookConfig, OfAnyKind(HookConfig)]
 Interval = Annotated[Duration, AfterValidator(at_least(0.1))]
+Witness = Annotated[
+    str,
+    BeforeValidator(parse_witness),
+    WithJsonSchema({"type": "string", "examples": ["tcp://192.0.2.1:53"]}),
+]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -118,6 +131,11 @@ class SettingsModel(Model):
     evaluation_interval_s: Interval = 5.0
     defaults: DefaultsModel = DefaultsModel()
     fallback: str | None = None
+    witnesses: tuple[Witness, ...] = ()
+    """Places of other networks, `tcp://host:port` or a URL: as long as one of them answers, a
+    deployment that does not is down; when nothing at all does, we are blind."""
+    blind_channels: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Who is told that we are blind; by default the fallback, else all who get critical alerts."""
     repeat_interval_s: Interval = 14400.0
     server: ServerModel = ServerModel()
     storage: StorageModel = StorageModel()

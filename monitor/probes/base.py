@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 from monitor.fields import Duration, Model, Name
 from monitor.model import Deployment, Sample, Target
@@ -29,6 +30,9 @@ ModifiedAt = Callable[[str], Awaitable[float]]
 """Path of a file -> when it last changed, UTC seconds; raises `OSError` when it cannot tell."""
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """Host name -> IP addresses, best first; raises `OSError` (socket.gaierror) when it cannot."""
+
+
+_PORTS = {False: 80, True: 443}
 
 
 async def file_modified_at(path: str) -> float:
@@ -108,6 +112,17 @@ class QuickProbe(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The place that a probe connects to."""
+
+    host: str
+    port: int
+    """0: it is no TCP port."""
+    secure: bool
+    """Whether TLS is spoken from the first byte on."""
+
+
 class ProbeConfig(Model):
     """Configuration of one probe; each kind adds `kind: Literal[...]` and its own fields."""
 
@@ -115,6 +130,18 @@ class ProbeConfig(Model):
     name: Name | None = None
     interval_s: Duration | None = None
     timeout_s: Duration | None = None
+
+    @property
+    def is_inverted(self) -> bool:
+        """Whether GOOD means that the target did not answer."""
+        return False
+
+    def reach(self, url: str) -> Reach | None:
+        """Return where the probe of a deployment at `url` connects to, None when it does not."""
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        port = parts.port or _PORTS[secure]
+        return Reach(parts.hostname or "", port, secure=secure)
 
     @abstractmethod
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> Probe:

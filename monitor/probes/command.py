@@ -105,6 +105,9 @@ class CommandProbeConfig(ProbeConfig):
             raise ValueError(msg)
         return self
 
+    def reach(self, url: str) -> None:
+        """Return nothing: what a program asks is its own affair."""
+
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> CommandProbe:
         """Return the probe of `target`."""
         about = {

@@ -56,6 +56,9 @@ class ExpiryProbeConfig(ProbeConfig):
             raise ValueError(msg)
         return self
 
+    def reach(self, url: str) -> None:
+        """Return nothing: a date needs no network."""
+
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> ExpiryProbe:  # noqa: ARG002 - the signature of every kind
         """Return the probe of `target`."""
         return ExpiryProbe(self, target.id, io)

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from monitor.fields import Line, Percent, Size
 from monitor.model import Deployment, Sample, Target
-from monitor.probes.base import ProbeConfig, ProbeIO
+from monitor.probes.base import ProbeConfig, ProbeIO, Reach
 from monitor.probes.dial import TRY_NEXT, find_addresses
 from monitor.probes.echo import EchoSocket
 from monitor.probes.endpoint import Endpoint, parse_host
@@ -61,6 +61,10 @@ class IcmpProbeConfig(ProbeConfig):
         if self.host is not None:
             parse_host(self.host)
         return self
+
+    def reach(self, url: str) -> Reach:
+        """Return the host, which is asked on no port."""
+        return Reach(parse_host(self.host or parse_url(url).host).host, 0, secure=False)
 
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> IcmpProbe:  # noqa: ARG002 - the signature of every kind
         """Return the probe of `target`.

@@ -74,6 +74,8 @@ class Reason(StrEnum):
     """The identity provider gave us no token; the target was not asked."""
     PROXY = "proxy"
     """The proxy on the way did not do its part; what the target would say is not known."""
+    BLIND = "blind"
+    """Nothing answered anywhere, so our own network is to blame; known afterwards only."""
     STALLED = "stalled"
     """Our own event loop stood still for too much of the run to judge it."""
     WAITING = "waiting"
@@ -104,6 +106,7 @@ _OURS = frozenset(
         Reason.RESOLVER,
         Reason.AUTH,
         Reason.PROXY,
+        Reason.BLIND,
         Reason.STALLED,
         Reason.LOCAL_RESOURCE,
         Reason.PROBER_ERROR,

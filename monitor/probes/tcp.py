@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from monitor.fields import Duration, Model, Secret
 from monitor.model import Deployment, Sample, Target
-from monitor.probes.base import ProbeConfig, ProbeIO
+from monitor.probes.base import ProbeConfig, ProbeIO, Reach
 from monitor.probes.conversation import MAX_INPUT_BYTES, Conversation, show_bytes
 from monitor.probes.endpoint import Endpoint
 from monitor.probes.failure import ProbeError
@@ -86,6 +86,11 @@ class TcpProbeConfig(ProbeConfig):
                 msg = f"{min(given)} has no effect without tls or starttls"
                 raise ValueError(msg)
         return self
+
+    def reach(self, url: str) -> Reach:
+        """Return `address`, or the place of `url`."""
+        endpoint = find_endpoint(self.address, url)
+        return Reach(endpoint.host, endpoint.port, secure=self.tls)
 
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> TcpProbe:  # noqa: ARG002 - the signature of every kind
         """Return the probe of `target`.

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from monitor.fields import Duration
 from monitor.model import Deployment, Sample, Target
-from monitor.probes.base import ProbeConfig, ProbeIO
+from monitor.probes.base import ProbeConfig, ProbeIO, Reach
 from monitor.probes.chain import ChainChecks, look
 from monitor.probes.endpoint import Endpoint, parse_host
 from monitor.probes.failure import ProbeError
@@ -89,6 +89,16 @@ class TlsProbeConfig(ProbeConfig):
             msg = f"offers {self.version} only, which is below min_version"
             raise ValueError(msg)
         return self
+
+    @property
+    def is_inverted(self) -> bool:
+        """Whether it must fail."""
+        return self.must_fail
+
+    def reach(self, url: str) -> Reach:
+        """Return `address`, or the place of `url`."""
+        endpoint = find_endpoint(self.address, url)
+        return Reach(endpoint.host, endpoint.port, secure=self.starttls is None)
 
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> TlsProbe:  # noqa: ARG002 - the signature of every kind
         """Return the probe of `target`.

@@ -14,11 +14,13 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from monitor.model import (
+    AlertState,
     AlertStatus,
     BucketRow,
     Release,
     Sample,
     Target,
+    Transition,
 )
 from monitor.slo.alerting import (
     AlertRule,
@@ -29,11 +31,12 @@ from monitor.slo.alerting import (
 )
 from monitor.slo.budget import Budget, budget_of
 from monitor.slo.releases import ReleaseTracker, Sighting
+from monitor.slo.sight import PROBER, PROBER_BLIND, Blindness, Sight, doubted
 from monitor.slo.signal import Signal
 from monitor.slo.spec import DeploymentSpec, Step
 from monitor.slo.tally import WindowStats, stats_of
 from monitor.slo.targets import TargetState, agreed_revision, available_regions, tallies
-from monitor.slo.transitions import config_removed, transitions_between
+from monitor.slo.transitions import config_removed, sight_changed, transitions_between
 from monitor.slo.values import Situation, Value, value_of
 from monitor.slo.verdict import Verdict, verdicts_of
 
@@ -46,6 +49,21 @@ Work = Generator[None, None, T]
 
 SLICE = 20
 """Samples in one piece of work."""
+_SEEN = frozenset(
+    {
+        "error_rate",
+        "success_rate",
+        "samples",
+        "latency",
+        "uptime_percentage",
+        "burn_rate",
+        "error_budget_remaining",
+        "coverage",
+        "available_regions",
+        "health",
+    }
+)
+"""Signals that say nothing while we are blind."""
 
 
 def finish(work: Work[T]) -> T:
@@ -61,10 +79,11 @@ def finish(work: Work[T]) -> T:
 class _Watch:
     """One rule on one deployment, with the answer to the inputs that it was last asked about."""
 
-    __slots__ = ("_inputs", "_verdict", "key", "rule")
+    __slots__ = ("_inputs", "_verdict", "key", "needs_sight", "rule")
 
     def __init__(self, rule: AlertRule, deployment: str) -> None:
         self.rule = rule
+        self.needs_sight = any(signal.kind in _SEEN for signal in rule.condition.signals)
         self.key: _Key = (rule.name, deployment)
         self._inputs: list[Value] | None = None
         self._verdict: bool | None = None
@@ -82,9 +101,13 @@ class Engine:
     """All SLO and alert state. One task owns it; every call is synchronous."""
 
     def __init__(
-        self, specs: Sequence[DeploymentSpec], rules: Sequence[AlertRule], now: float
+        self,
+        specs: Sequence[DeploymentSpec],
+        rules: Sequence[AlertRule],
+        now: float,
+        witnesses: Sequence[Target] = (),
     ) -> None:
-        """Start empty at `now`, UTC seconds."""
+        """Start empty at `now`, UTC seconds; samples of `witnesses` only tell whether we see."""
         self.strays = 0
         """Samples and stored rows that could not be used (an unknown target, a damaged row)."""
         self._now = now
@@ -95,7 +118,10 @@ class Engine:
         self._orphans: list[AlertStatus] = []
         self._moved: set[_Key] = set()
         """Alerts of which a restart moved the timers, which is not stored yet."""
-        self._configure(specs, rules)
+        self._sight = Sight()
+        self._dubious: list[Sample] = []
+        """Filed already, and to be taken back when it turns out that we were blind."""
+        self._configure(specs, rules, witnesses)
 
     def restore(
         self,
@@ -125,32 +151,32 @@ class Engine:
         for release in releases:
             if release.deployment in self._releases:
                 self._releases[release.deployment].replay([release])
-        rules = {rule.name: rule for rule in self.rules}
-        for status in alerts:
-            key = (status.rule, status.deployment)
-            if key in self._alerts:
-                self._moved.add(key)
-                self._alerts[key] = restore_status(
-                    rules[status.rule],
-                    status,
-                    now if seen_at is None else seen_at,
-                    now,
-                    grace_s=self._grace_s(status.deployment),
-                )
-            else:
-                self._orphans.append(status)
+        self._restore_alerts(alerts, now if seen_at is None else seen_at, now)
+
+    @property
+    def blindness(self) -> Blindness | None:
+        """Why we cannot see, None when we can."""
+        return self._sight.blindness
 
     def step(
-        self, now: float, samples: Sequence[Sample] = (), releases: Sequence[Release] = ()
+        self,
+        now: float,
+        samples: Sequence[Sample] = (),
+        releases: Sequence[Release] = (),
+        ailment: str | None = None,
     ) -> Step:
         """Take in what has arrived, move to `now` and evaluate every rule on every deployment.
 
-        Time that goes back stands still instead.
+        Time that goes back stands still instead. `ailment` is what is wrong with ourselves.
         """
-        return finish(self.stepping(now, samples, releases))
+        return finish(self.stepping(now, samples, releases, ailment))
 
     def stepping(
-        self, now: float, samples: Sequence[Sample] = (), releases: Sequence[Release] = ()
+        self,
+        now: float,
+        samples: Sequence[Sample] = (),
+        releases: Sequence[Release] = (),
+        ailment: str | None = None,
     ) -> Work[Step]:
         """Do what `step` does, with a pause after each small piece of work.
 
@@ -158,13 +184,13 @@ class Engine:
         """
         now = self._tick(now)
         stored = list(self._accept(releases, now))
+        transitions, alerts = yield from self._seeing(samples, now, ailment)
         for at in range(0, len(samples), SLICE):
             stored += self._file(samples[at : at + SLICE], now)
             yield
         forgotten = tuple(self._orphans)
         self._orphans = []
-        transitions = [end for status in forgotten for end in config_removed(status, now)]
-        alerts: list[AlertStatus] = []
+        transitions += [end for status in forgotten for end in config_removed(status, now)]
         for name in self.specs:
             for before, after, values in self._evaluate(name, now):
                 alerts.append(after)
@@ -178,7 +204,11 @@ class Engine:
         )
 
     def reconfigure(
-        self, specs: Sequence[DeploymentSpec], rules: Sequence[AlertRule], now: float
+        self,
+        specs: Sequence[DeploymentSpec],
+        rules: Sequence[AlertRule],
+        now: float,
+        witnesses: Sequence[Target] = (),
     ) -> Step:
         """Use another configuration; what is in both keeps its state.
 
@@ -187,7 +217,7 @@ class Engine:
         """
         now = self._tick(now)
         before = self._alerts
-        self._configure(specs, rules)
+        self._configure(specs, rules, witnesses)
         gone = [*self._orphans, *(before[key] for key in before if key not in self._alerts)]
         self._orphans = []
         return Step(
@@ -264,7 +294,12 @@ class Engine:
         state = self._targets.get(target)
         return state.last if state else None
 
-    def _configure(self, specs: Sequence[DeploymentSpec], rules: Sequence[AlertRule]) -> None:
+    def _configure(
+        self,
+        specs: Sequence[DeploymentSpec],
+        rules: Sequence[AlertRule],
+        witnesses: Sequence[Target],
+    ) -> None:
         self.specs: Mapping[str, DeploymentSpec] = MappingProxyType(
             {spec.deployment.name: spec for spec in specs}
         )
@@ -274,6 +309,8 @@ class Engine:
             for target in spec.targets:
                 self._targets[target.id] = self._adopt(kept.get(target.id), target, spec.periods)
         self._born &= self._targets.keys()
+        self._witnesses = frozenset(target.id for target in witnesses)
+        self._sight.watch((*witnesses, *(state.target for state in self._targets.values())))
         self._states = {
             name: tuple(self._targets[target.id] for target in spec.targets)
             for name, spec in self.specs.items()
@@ -290,6 +327,25 @@ class Engine:
         self._alerts = {
             pair: self._alerts.get(pair) or inactive(*pair, self._now) for pair in pairs
         }
+
+    def _restore_alerts(self, alerts: Iterable[AlertStatus], seen_at: float, now: float) -> None:
+        rules = {rule.name: rule for rule in self.rules}
+        for status in alerts:
+            key = (status.rule, status.deployment)
+            if key == (PROBER_BLIND, PROBER):
+                if status.state is AlertState.FIRING:
+                    self._sight.resume(now if status.active_at is None else status.active_at)
+            elif key in self._alerts:
+                self._moved.add(key)
+                self._alerts[key] = restore_status(
+                    rules[status.rule],
+                    status,
+                    seen_at,
+                    now,
+                    grace_s=self._grace_s(status.deployment),
+                )
+            else:
+                self._orphans.append(status)
 
     def _adopt(
         self, state: TargetState | None, target: Target, periods: frozenset[int]
@@ -313,13 +369,40 @@ class Engine:
             if stored is not None:
                 yield stored
 
+    def _seeing(
+        self, samples: Sequence[Sample], now: float, ailment: str | None
+    ) -> Work[tuple[list[Transition], list[AlertStatus]]]:
+        """Judge whether we can see; return what that changes for our own alert."""
+        sight = self._sight
+        before = sight.blindness
+        for number, sample in enumerate(samples, 1):
+            sight.note(sample)
+            if not number % (10 * SLICE):
+                yield
+        sight.judge(now, ailment)
+        after = sight.blindness
+        for sample in self._dubious:
+            if sight.doubts(sample) and sample.target in self._targets:
+                self._targets[sample.target].take_back(sample, doubted(sample))
+        self._dubious = [sample for sample in self._dubious if sight.is_dubious(sample)]
+        if (before is None) is (after is None):
+            return [], []
+        status, transition = sight_changed(before, after, now)
+        return [transition], [status]
+
     def _file(self, samples: Sequence[Sample], now: float) -> Iterator[Release]:
         speaking: dict[str, float] = {}
+        sight = self._sight
         for sample in samples:
             state = self._targets.get(sample.target)
             if state is None or not math.isfinite(sample.at):
-                self.strays += 1
+                self.strays += sample.target not in self._witnesses
                 continue
+            if sample.reason or state.target.inverted:
+                if sight.doubts(sample):
+                    sample = doubted(sample)  # noqa: PLW2901 - what is filed
+                elif sight.is_dubious(sample):
+                    self._dubious.append(sample)
             # Not further than it has to: what came before an edge is cheapest to file before it.
             state.window.advance(min(sample.at, now))
             state.file(sample, now)
@@ -337,9 +420,14 @@ class Engine:
         """Evaluate all rules; yield (before, after, inputs) of durable changes."""
         situation = self._situation(deployment, now)
         cache: dict[str, Value] = {}
+        is_blind, is_doubtful = self._sight.blindness is not None, self._sight.is_doubtful
         for watch in self._watches[deployment]:
+            if is_doubtful and watch.needs_sight:
+                continue
             signals = watch.rule.condition.signals
             verdict = watch.judge([_cached(signal, situation, cache) for signal in signals])
+            if is_blind and watch.needs_sight:
+                verdict = None
             before = self._alerts[watch.key]
             if verdict is False and before.is_at_rest and watch.key not in self._moved:
                 # Nearly always: nothing matched before, and nothing matches now.

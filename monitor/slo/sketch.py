@@ -100,6 +100,13 @@ class Sketch:
             self._buckets = other._buckets.copy()
         self.censored += other.censored
 
+    def contains(self, other: Sketch) -> bool:
+        """Whether all of `other` may have been merged before."""
+        mine = self._buckets
+        return self.censored >= other.censored and all(
+            mine.get(key, 0) >= count for key, count in other._buckets.items()
+        )
+
     def subtract(self, other: Sketch) -> None:
         """Take away what was merged before.
 

@@ -61,6 +61,20 @@ class Tally:
                 self.sketch = Sketch()
             self.sketch.merge(other.sketch)
 
+    def contains(self, other: Tally) -> bool:
+        """Whether all of `other` may have been merged before."""
+        return (
+            self.good >= other.good
+            and self.bad >= other.bad
+            and self.unknown >= other.unknown
+            and self.up_ms >= other.up_ms
+            and self.down_ms >= other.down_ms
+            and (
+                other.sketch is None
+                or (self.sketch is not None and self.sketch.contains(other.sketch))
+            )
+        )
+
     def subtract(self, other: Tally) -> None:
         """Take away what was merged before."""
         self.good -= other.good

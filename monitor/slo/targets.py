@@ -57,6 +57,12 @@ class TargetState:
             self.certificate_expires_at = sample.certificate_expires_at
             self._certificate_at = at
 
+    def take_back(self, sample: Sample, instead: Sample) -> None:
+        """Let `sample`, which was filed, count as `instead`, which says nothing."""
+        self.window.take_back(sample, self.target.interval_s)
+        if self.last is sample:
+            self.last = instead
+
     @property
     def stale_after_s(self) -> float:
         """Age from which the latest sample says nothing about now."""

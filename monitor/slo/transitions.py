@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from monitor.model import EMPTY, AlertState, AlertStatus, Transition
+from monitor.slo.sight import PROBER, PROBER_BLIND, Blindness
 
 CONFIG_REMOVED = "config_removed"
 """Rule or deployment is no longer configured."""
@@ -35,6 +36,32 @@ def config_removed(status: AlertStatus, now: float) -> Iterator[Transition]:
     """Return the end of an alert that is not configured any more; nothing if it was off."""
     if status.state is not AlertState.INACTIVE:
         yield _ended(status, now, EMPTY, CONFIG_REMOVED)
+
+
+def sight_changed(
+    before: Blindness | None, after: Blindness | None, now: float
+) -> tuple[AlertStatus, Transition]:
+    """Return our own alert, and its transition, as we become blind or see again."""
+    blind = after or before
+    since = now if blind is None else blind.since
+    status = AlertStatus(
+        rule=PROBER_BLIND,
+        deployment=PROBER,
+        state=AlertState.FIRING if after else AlertState.INACTIVE,
+        active_at=since if after else None,
+        fired_at=now if after else None,
+        evaluated_at=now,
+    )
+    transition = Transition(
+        at=now,
+        rule=PROBER_BLIND,
+        deployment=PROBER,
+        before=AlertState.FIRING if before else AlertState.INACTIVE,
+        after=AlertState.FIRING if after else AlertState.RESOLVED,
+        since=since,
+        values={"why": blind.why if blind else None},
+    )
+    return status, transition
 
 
 def _ended(

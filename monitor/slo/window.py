@@ -83,6 +83,17 @@ class _Ring:
                 if index > self._current - span.length:
                     span.total.merge(counts)
 
+    def take_back(self, at: float, said: Tally, instead: Tally) -> None:
+        """Put `instead` in the place of `said`, which was filed at `at`."""
+        index = int(at // self.width_s)
+        bucket = self._buckets.get(index)
+        if bucket is None or not _swap(bucket, said, instead):
+            return
+        self._dirty.add(index)
+        for span in self.spans.values():
+            if self._current - span.length < index < self._current:
+                _swap(span.total, said, instead)
+
     def tallies(self, window_s: int) -> list[Tally]:
         """Return the tallies that make up the last `window_s` seconds."""
         span = self.spans.get(window_s)
@@ -197,6 +208,18 @@ class TargetWindow:
             late.count(sample.outcome, interval_ms, key, censored=sample.censored)
             self._file(sample.at, late)
 
+    def take_back(self, sample: Sample, interval_s: float) -> None:
+        """Let a sample that was added count as UNKNOWN, as long as it is kept."""
+        said, unknown = Tally(), Tally()
+        key = None if sample.tainted_s else bucket_key(sample.latency_s)
+        said.count(sample.outcome, round(interval_s * 1000), key, censored=sample.censored)
+        unknown.unknown = 1
+        if sample.at >= self._next_edge - _WIDTHS[0][0]:
+            self._unsaved |= _swap(self._recent, said, unknown)
+        else:
+            for ring in self._rings:
+                ring.take_back(sample.at, said, unknown)
+
     def tallies(self, window_s: int) -> list[Tally]:
         """Return live tallies that together are the last `window_s` seconds; do not change them.
 
@@ -269,6 +292,15 @@ class TargetWindow:
             down_ms=tally.down_ms,
             sketch=tally.sketch.to_bytes() if tally.sketch else b"",
         )
+
+
+def _swap(tally: Tally, said: Tally, instead: Tally) -> bool:
+    """Put `instead` in the place of `said`; False when that is not in there."""
+    if not tally.contains(said):
+        return False
+    tally.subtract(said)
+    tally.merge(instead)
+    return True
 
 
 def window_span_s(window_s: int, now: float) -> float:

@@ -61,7 +61,8 @@ class Api:
     async def deployments(self, _request: web.Request) -> web.Response:
         """Every deployment with its figures, clauses, alerts and targets."""
         clock = asyncio.get_running_loop().time
-        return json_response({"deployments": await look_at_deployments(self._view, clock)})
+        deployments = await look_at_deployments(self._view, clock)
+        return json_response({"deployments": deployments, "blind": self._view.engine.blindness})
 
     async def slos(self, _request: web.Request) -> web.Response:
         """Objectives, budgets, burn rates and SLA clauses."""

@@ -20,6 +20,7 @@ from monitor.model import (
 from monitor.pace import Monotonic, Pace
 from monitor.slo.engine import Budget, DeploymentSpec, Engine, Verdict
 from monitor.slo.objective import Objective
+from monitor.slo.sight import Blindness
 from monitor.slo.signal import WINDOWS, parse_signal
 from monitor.store.base import StoreError
 from monitor.web.view import View
@@ -74,6 +75,7 @@ class Overview:
     at: float
     ready: str | None
     live: str | None
+    blindness: Blindness | None
     deployments: Sequence[DeploymentPicture]
     open_incidents: Sequence[Incident]
     closed_incidents: Sequence[Incident]
@@ -94,6 +96,7 @@ async def look(view: View, monotonic: Monotonic) -> Overview:
         at=at,
         ready=view.ready(),
         live=view.live(),
+        blindness=view.engine.blindness,
         deployments=pictures,
         open_incidents=[each for each in incidents if each.is_open],
         closed_incidents=[each for each in incidents if not each.is_open],

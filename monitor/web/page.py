@@ -93,7 +93,7 @@ def _verdict(overview: Overview) -> Markup:
 
 
 def _sentence(overview: Overview) -> tuple[str, str]:
-    trouble = overview.live or overview.ready
+    trouble = _trouble(overview)
     if trouble:
         return "warn", f"The monitor itself is not well: {trouble}"
     if overview.open_incidents:
@@ -111,6 +111,13 @@ def _sentence(overview: Overview) -> tuple[str, str]:
         if health in states:
             return kind, f"No open incident; {states.count(health)}{of} {health}"
     return "ok", f"All quiet: {_count(len(states), 'deployment')} healthy"
+
+
+def _trouble(overview: Overview) -> str | None:
+    blind = overview.blindness
+    if blind is None:
+        return overview.live or overview.ready
+    return f"blind since {clock_text(blind.since, overview.at)} UTC, {blind.why}"
 
 
 def _count(number: int, noun: str) -> str:

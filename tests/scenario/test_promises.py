@@ -35,6 +35,7 @@ def config(*rules: str) -> dict[str, Any]:
         "storage": {"flush_interval": "1m"},
         "repeat_interval": "45m",
         "fallback": "console",
+        "blind_channels": [*PEOPLE, "pagerduty"],
         "rules": f"{'-'.join(rules)}.yml",
         "environments": {"Production": {"url": "http://shop.test", "sla": "99.9% uptime"},
                          "Staging": {"url": "http://stage.test"}},

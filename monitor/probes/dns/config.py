@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from monitor.fields import Line
 from monitor.model import Deployment, Target
-from monitor.probes.base import ProbeConfig, ProbeIO
+from monitor.probes.base import ProbeConfig, ProbeIO, Reach
 from monitor.probes.dns.answer import NOERROR, AnswerChecks, record_key
 from monitor.probes.dns.probe import PORT, DnsProbe
 from monitor.probes.endpoint import parse_endpoint
@@ -76,6 +76,12 @@ class DnsProbeConfig(ProbeConfig):
             msg = f"an answer with {self.rcode} holds no records to check"
             raise ValueError(msg)
         return self
+
+    def reach(self, url: str) -> Reach | None:  # noqa: ARG002 - the signature of every kind
+        """Return the server; that of the machine itself may be anywhere."""
+        if self.server is None:
+            return None
+        return Reach(parse_endpoint(self.server, PORT).host, 0, secure=False)
 
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> DnsProbe:  # noqa: ARG002 - the signature of every kind
         """Return the probe of `target`.

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from monitor.fields import Line, Secret
 from monitor.model import Deployment, Target
-from monitor.probes.base import ProbeConfig, ProbeIO
+from monitor.probes.base import ProbeConfig, ProbeIO, Reach
 from monitor.probes.endpoint import Endpoint, parse_endpoint
 from monitor.probes.grpc.call import Headers
 from monitor.probes.grpc.message import ServingStatus
@@ -77,6 +77,13 @@ class GrpcProbeConfig(ProbeConfig):
             msg = "ca_file and insecure are about TLS, which tls: false switches off"
             raise ValueError(msg)
         return self
+
+    def reach(self, url: str) -> Reach | None:
+        """Return `address`, or the place of `url`."""
+        if self.address is None:
+            return super().reach(url)
+        endpoint = parse_endpoint(self.address)
+        return Reach(endpoint.host, endpoint.port, secure=bool(self.tls))
 
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> GrpcProbe:  # noqa: ARG002 - the signature of every kind
         """Return the probe of `target`.

@@ -139,6 +139,11 @@ class HttpProbeConfig(ProbeConfig):
                 raise ValueError(problem)
         return self
 
+    @property
+    def is_inverted(self) -> bool:
+        """Whether it must fail."""
+        return self.must_fail
+
     def build(self, target: Target, deployment: Deployment, url: str, io: ProbeIO) -> HttpProbe:  # noqa: ARG002 - the signature of every kind
         """Return the probe of `target` at `url` and the configured path.
 
