@@ -33,7 +33,7 @@ from monitor.metrics import Telemetry
 log = logging.getLogger(__name__)
 
 STDERR = 2
-GC_THRESHOLDS = (20_000, 10, 1000)
+GC_THRESHOLDS = (10_000, 2, 1000)
 """New containers before a look at the youngest; such looks before one at the next generation."""
 SWITCH_S = 0.001
 OVERTIME_S = 2.0

@@ -49,6 +49,24 @@ def failed(sample: Sample, failure: ProbeError, deadline_s: float) -> Sample:
     )
 
 
+def inverted(sample: Sample) -> Sample:
+    """Return the sample of a target that must not answer well; what we do not know stays so."""
+    if sample.outcome is Outcome.GOOD:
+        detail = f"answered as it must not (HTTP {sample.status})"
+        return replace(sample, outcome=Outcome.BAD, reason=Reason.NOT_REFUSED.value, detail=detail)
+    if sample.outcome is Outcome.BAD:
+        latency_s = None if sample.censored else sample.latency_s
+        return replace(
+            sample,
+            outcome=Outcome.GOOD,
+            reason="",
+            detail="",
+            latency_s=latency_s,
+            censored=False,
+        )
+    return sample
+
+
 def raised(target: str, at: float, error: Exception) -> Sample:
     """Return the sample of a probe that raised, which is a mistake of ours; logs it."""
     log.error("probe raised", exc_info=error, extra={"target": target})

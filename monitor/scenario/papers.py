@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from monitor.config.load import load_plan
-from monitor.config.plan import Plan
+from monitor.config.plan import BoundProbe, Plan
+from monitor.probes.http import HttpProbeConfig
 from monitor.scenario.story import Story
 
 CONFIG = "monitor.yml"
@@ -47,15 +48,8 @@ class Papers:
             ConfigErrors: what is wrong with it.
         """
         plan = load_plan(self._path, self._env)
-        # The world speaks plain HTTP only: TLS is not what a story is about.
         deployments = tuple(
-            replace(
-                each,
-                probes=tuple(
-                    replace(bound, url=bound.url.replace("https://", "http://", 1))
-                    for bound in each.probes
-                ),
-            )
+            replace(each, probes=tuple(_plain(bound) for bound in each.probes))
             for each in plan.deployments
         )
         return replace(plan, deployments=deployments)
@@ -82,3 +76,11 @@ def editions(story: Story) -> list[tuple[tuple[str | int, ...], Mapping[str, Any
     ]
     changes.sort(key=lambda each: each[0])
     return [(("config",), {}), *((place, config) for _, place, config in changes)]
+
+
+def _plain(bound: BoundProbe) -> BoundProbe:
+    """Return the probe for a world of plain HTTP/1.1: TLS is not what a story is about."""
+    config = bound.config
+    if isinstance(config, HttpProbeConfig):
+        config = config.model_copy(update={"http_version": "1.1", "min_certificate_days": None})
+    return replace(bound, config=config, url=bound.url.replace("https://", "http://", 1))

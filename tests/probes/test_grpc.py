@@ -218,8 +218,8 @@ def answers(
             h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
         )
         connection.initiate_connection()
-        while True:
-            for event in connection.receive_data(await reader.read(65536)):
+        while data := await reader.read(65536):
+            for event in connection.receive_data(data):
                 if isinstance(event, h2.events.RequestReceived) and seen is not None:
                     seen.extend(event.headers)
                 if isinstance(event, h2.events.StreamEnded):
@@ -297,6 +297,12 @@ FAULTS: list[Any] = [
         "reset",
         "the server ends the connection (HTTP/2 error 11)",
         id="goaway",
+    ),
+    pytest.param(
+        says(frame(SETTINGS), frame(GOAWAY, b"\0\0\0\1\0\0\0\0"), frame(1, b"\x8d", 5, 1)),
+        "status",
+        "HTTP 404 instead of a gRPC answer",
+        id="goaway-for-others",
     ),
     pytest.param(
         says(frame(SETTINGS), frame(PING, bytes(8)), over_and_over=True),

@@ -231,8 +231,12 @@ async def stalled_probes(probe: Probe, log: StallLog) -> list[Result]:
     return results
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_our_stalls_are_not_the_targets_latency(run: Run, tmp_path: Path, scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "version"), [("http", "1.1"), ("https", "1.1"), ("http", "2"), ("https", "2")]
+)
+def test_our_stalls_are_not_the_targets_latency(
+    run: Run, tmp_path: Path, scheme: str, version: str
+) -> None:
     """Every sample that is not tainted tells the server's own delay, however our loop stood still.
 
     What the server's machine adds (it shares ours) is known from the time at which it answered.
@@ -246,7 +250,8 @@ def test_our_stalls_are_not_the_targets_latency(run: Run, tmp_path: Path, scheme
     async def story(port: int) -> list[Result]:
         log = StallLog()
         url = f"{scheme}://127.0.0.1:{port}"
-        probe = make_probe(url, make_io(log), 2.0, revision="answered_at", **fields)
+        about = {"revision": "answered_at", "http_version": version, **fields}
+        probe = make_probe(url, make_io(log), 2.0, **about)
         return await stalled_probes(probe, log)
 
     with exact_server(DELAY_S, *([str(pem)] if fields else [])) as port:

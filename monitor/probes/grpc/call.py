@@ -15,6 +15,7 @@ import h2.settings
 
 from monitor.probes.conversation import show_bytes
 from monitor.probes.failure import ProbeError
+from monitor.probes.frames import FrameCutter, is_farewell
 from monitor.probes.reason import Reason
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -22,9 +23,6 @@ Headers = Sequence[tuple[bytes, bytes]]
 MAX_RECEIVED_BYTES = 32 * 1024
 """Of frames of every kind: an answer has a few hundred, and taking frames apart costs time."""
 _MAX_HEADER_BYTES = 16 * 1024
-_FRAME_TYPE_AT = 3
-_SETTINGS = b"\x04"
-_SHOWN = 40
 _HTTP_OK = 200
 _CONTENT_TYPE = b"application/grpc"
 _CODES = (
@@ -56,7 +54,7 @@ class UnaryCall:
         self._connection.send_headers(self._stream, headers)
         self._connection.send_data(self._stream, message, end_stream=True)
         self._room = MAX_RECEIVED_BYTES
-        self._beginning = b""
+        self._frames = FrameCutter()
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()
         self.status: int | None = None
@@ -79,24 +77,16 @@ class UnaryCall:
         self._room -= len(data)
         if self._room < 0:
             raise ProbeError(Reason.PROTOCOL, f"more than {MAX_RECEIVED_BYTES} bytes of HTTP/2")
-        self._check_beginning(data)
-        try:
-            events = self._connection.receive_data(data)
-        except Exception as error:  # whatever a library says of hostile bytes
-            text = f"not valid HTTP/2 ({type(error).__name__})"
-            raise ProbeError(Reason.PROTOCOL, text) from error
-        for event in events:
-            self._take(event)
-
-    def _check_beginning(self, data: bytes) -> None:
-        """Refuse what is no HTTP/2 at once: h2 would wait for the end of a huge frame."""
-        if len(self._beginning) > _FRAME_TYPE_AT:
-            return
-        self._beginning += data[: _SHOWN - len(self._beginning)]
-        kind = self._beginning[_FRAME_TYPE_AT : _FRAME_TYPE_AT + 1]
-        if kind not in {b"", _SETTINGS}:
-            text = f"the server does not speak HTTP/2: {show_bytes(self._beginning)}"
-            raise ProbeError(Reason.PROTOCOL, text)
+        for frame in self._frames.cut(data):
+            if is_farewell(frame, self._stream):
+                continue
+            try:
+                events = self._connection.receive_data(frame)
+            except Exception as error:  # whatever a library says of hostile bytes
+                text = f"not valid HTTP/2 ({type(error).__name__})"
+                raise ProbeError(Reason.PROTOCOL, text) from error
+            for event in events:
+                self._take(event)
 
     def answer(self) -> bytes:
         """Return the message of a complete answer.

@@ -220,6 +220,6 @@ def _token(body: bytes, host: str) -> tuple[bytes, float]:
         token, lifetime_s = answer["access_token"], answer.get("expires_in", _LIFETIME_S)
         check_header("Authorization", Secret(token))
         return token.encode("latin-1"), max(0.0, float(lifetime_s))
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         # What the parser says may quote the token.
         raise ProbeError(Reason.AUTH, f"no token in the answer of {host}") from None

@@ -15,6 +15,11 @@ _CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate"})
 class Inflater(Protocol):
     """What `zlib.decompressobj` returns, as far as it is used."""
 
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the compressed stream was seen."""
+        ...
+
     def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
         """Return at most `max_length` decoded bytes."""
         ...
@@ -71,6 +76,13 @@ class Body:
         self._size += len(chunk)
         if self._keep:
             self._parts.append(chunk)
+
+    @property
+    def shortfall(self) -> ProbeError | None:
+        """Why the body cannot be all of it, now that nothing more comes."""
+        if self._inflater is None or self._inflater.eof or self.full or not self._wire:
+            return None
+        return ProbeError(Reason.TRUNCATED, "the compressed body ended before its end")
 
     @property
     def content(self) -> bytes:

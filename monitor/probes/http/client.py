@@ -13,6 +13,7 @@ from typing import cast
 
 from monitor.probes.base import ProbeIO
 from monitor.probes.failure import ProbeError, connect_failure, resolve_failure
+from monitor.probes.http.http2 import protocol_of
 from monitor.probes.http.proxy import Tunnel
 from monitor.probes.http.route import DIRECT, Route
 from monitor.probes.http.trace import CONNECT, RESOLVE, Trace
@@ -47,7 +48,7 @@ async def fetch(
         addresses = await _addresses(url, io, trace, route)
         return await _fetch_plain(addresses, url.port, exchange, trace, io.sockets)
     settled: asyncio.Future[ProbeError | None] = asyncio.get_running_loop().create_future()
-    answer = ResponseProtocol(exchange, trace, settled)
+    answer = protocol_of(exchange)(exchange, trace, settled)
     try:
         if route.proxy is None:
             transport = await _reach(url, lambda: answer, io, trace, route)
@@ -73,7 +74,7 @@ async def _fetch_plain(
     for address in addresses:
         trace.enter(CONNECT)
         settled: asyncio.Future[ProbeError | None] = loop.create_future()
-        answer = ResponseProtocol(exchange, trace, settled)
+        answer = protocol_of(exchange)(exchange, trace, settled)
         try:
             transport = sockets.open(answer, address, port)
         except OSError as error:

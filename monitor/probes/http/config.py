@@ -17,6 +17,7 @@ from monitor.probes.http.fields import (
     Cel,
     HeaderPatterns,
     Headers,
+    HttpVersion,
     JsonAssertion,
     JsonPathText,
     ProxyUrl,
@@ -36,6 +37,7 @@ _SUCCESS = ((200, 299),)
 _REDIRECTION = (300, 399)
 _MAX_BODY_LIMIT = 1024 * 1024
 _V6 = 6
+_HTTP_2 = "2"
 
 
 def _are_redirects(statuses: StatusRanges) -> bool:
@@ -61,6 +63,9 @@ class HttpProbeConfig(ProbeConfig):
     """Which addresses to try first; the others remain as a fallback."""
     proxy: ProxyUrl | None = None
     """HTTP proxy that relays http and tunnels https; it looks up the names of targets itself."""
+    http_version: HttpVersion = "1.1"
+    """`2` demands HTTP/2: over https the server must agree to it (ALPN), over http it must speak it
+    from the first byte. A redirect to another origin over plain http gets HTTP/1.1."""
     keep_alive: bool = False
     """Use one connection for all probes as long as the target allows; connecting is then seen
     only when it must be done again."""
@@ -113,6 +118,10 @@ class HttpProbeConfig(ProbeConfig):
                 "a kept connection may have to be tried twice; set method: GET",
             ),
             (
+                self.keep_alive and self.http_version == _HTTP_2,
+                "keep_alive is for HTTP/1.1; remove it, or http_version",
+            ),
+            (
                 self.expect_version is not None and self.revision_json is None,
                 "expect_version needs revision, the JSON path where the version stands",
             ),
@@ -145,6 +154,9 @@ class HttpProbeConfig(ProbeConfig):
         if self.min_certificate_days is not None and place.scheme != "https":
             msg = f"min_certificate_days needs an https address (got {place})"
             raise ValueError(msg)
+        if self.http_version == _HTTP_2 and self.proxy is not None and place.scheme == "http":
+            msg = f"a proxy relays {place} as HTTP/1.1; use https, or remove http_version or proxy"
+            raise ValueError(msg)
         route = Route(
             prefer_v6=None if self.ip == "any" else self.ip == _V6,
             proxy=None if self.proxy is None else parse_url(self.proxy),
@@ -165,6 +177,7 @@ class HttpProbeConfig(ProbeConfig):
             route=route,
             kept=KeptConnection(idle_s) if self.keep_alive else None,
             must_fail=self.must_fail,
+            http2=self.http_version == _HTTP_2,
             min_certificate_days=self.min_certificate_days,
         )
 

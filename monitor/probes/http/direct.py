@@ -12,8 +12,9 @@ from typing import Any
 
 from monitor.probes.deadline import Alarm, Line
 from monitor.probes.failure import ProbeError, connect_failure
+from monitor.probes.http.http2 import protocol_of
 from monitor.probes.http.trace import CONNECT, Trace
-from monitor.probes.http.wire import Exchange, ResponseProtocol
+from monitor.probes.http.wire import Exchange
 from monitor.probes.sockets import Sockets
 
 
@@ -34,7 +35,7 @@ class DirectRun(Alarm):
         self.trace = trace
         self.failure: ProbeError | None = None
         """Why there is no whole answer, unless the time was up (`is_overdue`)."""
-        self.answer = ResponseProtocol(exchange, trace, self)
+        self.answer = protocol_of(exchange)(exchange, trace, self)
         self._line = line
         self._conclude = conclude
         self._task: asyncio.Task[None] | None = None

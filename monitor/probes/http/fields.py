@@ -6,7 +6,7 @@ Owns their text forms and their JSON Schema. Knows no kind.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -129,6 +129,17 @@ def _check_cel(text: str) -> str:
     return text
 
 
+def _as_version(value: object) -> object:
+    """Take the numbers, because in YAML a version looks like one."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g}" if is_number else value
+
+
+HttpVersion = Annotated[
+    Literal["1.1", "2"],
+    BeforeValidator(_as_version),
+    WithJsonSchema({"enum": ["1.1", "2", 1.1, 2]}),
+]
 UrlPath = Annotated[str, AfterValidator(check_url_path)]
 Headers = Annotated[dict[str, str | Secret], AfterValidator(check_headers)]
 Regex = Annotated[str, AfterValidator(_check_regex)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 
 from monitor.model import Outcome, Sample
@@ -19,6 +18,7 @@ from monitor.probes.http.assertions import Checks
 from monitor.probes.http.auth import Authorization
 from monitor.probes.http.client import fetch, refetch
 from monitor.probes.http.direct import DirectRun
+from monitor.probes.http.http2 import ALPN
 from monitor.probes.http.identity import ClientCertificate
 from monitor.probes.http.kept import KeptConnection
 from monitor.probes.http.proxy import AUTHENTICATION_REQUIRED
@@ -29,7 +29,7 @@ from monitor.probes.http.trace import Trace
 from monitor.probes.http.url import Url
 from monitor.probes.http.wire import Exchange, ResponseProtocol
 from monitor.probes.reason import Reason
-from monitor.probes.verdict import raised, to_detail
+from monitor.probes.verdict import inverted, raised, to_detail
 
 _UNAUTHORIZED = 401
 _DAY_S = 86400
@@ -64,6 +64,7 @@ class HttpProbe:
         route: Route = DIRECT,
         kept: KeptConnection | None = None,
         must_fail: bool = False,
+        http2: bool = False,
         min_certificate_days: float | None = None,
     ) -> None:
         """`target` is the target's id. Reads the trust roots now, not within a measurement.
@@ -81,8 +82,10 @@ class HttpProbe:
         self._io = io
         self._max_body_bytes = max_body_bytes
         self._follow_redirects = follow_redirects
-        self._away = io.tls.get(ca_file, insecure=insecure)
-        self._home = io.tls.get(ca_file, insecure=insecure, prepare=certificate)
+        self._http2 = http2
+        alpn = ALPN if http2 else ()
+        self._away = io.tls.get(ca_file, insecure=insecure, alpn=alpn)
+        self._home = io.tls.get(ca_file, insecure=insecure, alpn=alpn, prepare=certificate)
         self._authorization = authorization
         self._route = route
         self._kept = kept
@@ -193,7 +196,7 @@ class HttpProbe:
                 sample = self._judged(at, trace, outcome)
         except ProbeError as error:
             sample = self._failed(at, trace, error)
-        return _inverted(sample) if self._must_fail else sample
+        return inverted(sample) if self._must_fail else sample
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -267,15 +270,21 @@ class HttpProbe:
         return answer.header(b"location")
 
     def _exchange(self, url: Url, request: Request, *, keep: bool = False) -> Exchange:
-        secure = url.scheme == "https"
-        return Exchange(
-            request=request.render(
+        secure, at_home = url.scheme == "https", url.origin == self._url.origin
+        http2, sent = None, request.body
+        if self._http2 and (secure or at_home):
+            http2 = request.fields(url, at_home=at_home, authorization=self._header)
+        else:
+            sent = request.render(
                 url,
-                at_home=url.origin == self._url.origin,
+                at_home=at_home,
                 authorization=self._header,
                 keep_alive=keep,
                 absolute=self._route.proxy is not None and not secure,
-            ),
+            )
+        return Exchange(
+            request=sent,
+            http2=http2,
             is_head=request.method == "HEAD",
             keep_body=self._checks.need_body,
             max_body_bytes=self._max_body_bytes,
@@ -364,21 +373,3 @@ class HttpProbe:
             tainted_s=trace.tainted_s,
             certificate_expires_at=trace.certificate_expires_at,
         )
-
-
-def _inverted(sample: Sample) -> Sample:
-    """Return the sample of a target that must not answer well; what we do not know stays so."""
-    if sample.outcome is Outcome.GOOD:
-        detail = f"answered as it must not (HTTP {sample.status})"
-        return replace(sample, outcome=Outcome.BAD, reason=Reason.NOT_REFUSED.value, detail=detail)
-    if sample.outcome is Outcome.BAD:
-        latency_s = None if sample.censored else sample.latency_s
-        return replace(
-            sample,
-            outcome=Outcome.GOOD,
-            reason="",
-            detail="",
-            latency_s=latency_s,
-            censored=False,
-        )
-    return sample

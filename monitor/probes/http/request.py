@@ -24,8 +24,13 @@ _DEFAULTS = {
     "Accept": "*/*",
     "Accept-Encoding": "identity",
 }
+_HTTP_1_ONLY = frozenset({b"host", b"keep-alive", b"proxy-connection"})
 _SEE_OTHER = 303
 _BECOME_GET = frozenset({301, 302})
+
+
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Names in lower case and values, as HTTP/2 has them."""
 
 
 def check_header_name(name: str) -> None:
@@ -102,6 +107,24 @@ class Request:
             lines += f"Content-Length: {len(self.body)}\r\n"
         headers = authorization + self.home_headers if at_home else self.headers
         return lines.encode("ascii") + headers + b"\r\n" + self.body
+
+    def fields(self, url: Url, *, at_home: bool, authorization: bytes = b"") -> Fields:
+        """Return what `render` says before the body in the words of HTTP/2."""
+        headers = authorization + self.home_headers if at_home else self.headers
+        lines = (line.partition(b":") for line in headers.splitlines())
+        own = [(name.lower(), value.strip()) for name, _, value in lines]
+        authority = dict(own).get(b"host", url.authority.encode("ascii"))
+        length: Fields = ()
+        if self.body or self.method == "POST":
+            length = ((b"content-length", b"%d" % len(self.body)),)
+        return (
+            (b":method", self.method.encode("ascii")),
+            (b":scheme", url.scheme.encode("ascii")),
+            (b":authority", authority),
+            (b":path", url.target.encode("ascii")),
+            *length,
+            *(field for field in own if field[0] not in _HTTP_1_ONLY),
+        )
 
     def redirected(self, status: int) -> Request:
         """Return what to ask after a redirect: as in browsers, a POST may become GET."""

@@ -16,6 +16,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from monitor.probes.failure import ProbeError, lost_failure
 from monitor.probes.http.body import Body
 from monitor.probes.http.redirects import REDIRECTS
+from monitor.probes.http.request import Fields
 from monitor.probes.http.trace import SEND, TLS, TRANSFER, WAIT, Late, Trace
 from monitor.probes.reason import Reason
 from monitor.probes.sockets import DirectTransport
@@ -32,6 +33,7 @@ class Exchange:
     """What to send, and how much of the answer is needed."""
 
     request: bytes
+    """All of it; for HTTP/2 its body only."""
     is_head: bool
     """The answer has no body, whatever its headers say."""
     keep_body: bool
@@ -42,6 +44,8 @@ class Exchange:
     """TLS comes first; `ResponseProtocol.begin` is called when it stands."""
     keep: bool = False
     """Leave the connection open after a complete answer, when the server does too."""
+    http2: Fields | None = None
+    """The fields of the request when it goes over HTTP/2."""
 
 
 class Settled(Protocol):
@@ -56,7 +60,7 @@ class Settled(Protocol):
         ...
 
 
-class _StopParsingError(Exception):
+class StopParsingError(Exception):
     """Leaves the parser from within a callback once the outcome is settled."""
 
 
@@ -99,7 +103,6 @@ class ResponseProtocol(asyncio.Protocol):
     def _prepare(self, exchange: Exchange, trace: Trace, settled: Settled) -> None:
         self._exchange = exchange
         self.trace = trace
-        self._parser = HttpResponseParser(self)
         self._body = Body(exchange.max_body_bytes, keep=exchange.keep_body)
         self._unframed = 0
         self._header_count = 0
@@ -112,6 +115,7 @@ class ResponseProtocol(asyncio.Protocol):
         """As received, trailers included."""
         self.is_idle = False
         """Whether the connection is open and can carry another exchange."""
+        self._open_parser()
 
     # --- the answer ---------------------------------------------------------------------------
 
@@ -204,7 +208,7 @@ class ResponseProtocol(asyncio.Protocol):
             self._settle(lost_failure(exc, when))
         elif self.status and self._ends_with_connection():
             self.trace.enter(None, self._since_end, self._ready_at)
-            self._settle(None)
+            self._settle(self._body.shortfall)
         else:
             part = "body was" if self.status else "headers were"
             detail = f"the connection was closed before the {part} complete"
@@ -236,7 +240,7 @@ class ResponseProtocol(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Refuse what follows a whole answer: nobody asked for it."""
         if self.is_settled:
-            raise _StopParsingError
+            raise StopParsingError
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header or trailer."""
@@ -246,20 +250,8 @@ class ResponseProtocol(asyncio.Protocol):
             self._stop(ProbeError(Reason.TOO_LARGE_HEADERS, f"more than {MAX_HEADERS} headers"))
 
     def on_headers_complete(self) -> None:
-        """Take a final status; skip interim ones, whose headers still count for the caps."""
-        status = self._parser.get_status_code()
-        if status < _FIRST_FINAL_STATUS and status != _SWITCHING_PROTOCOLS:
-            self._skip_interim(status)
-            return
-        self.status = self.trace.status = status
-        self.trace.body_awaited = True
-        if self._exchange.is_head or self._is_redirect() or status == _SWITCHING_PROTOCOLS:
-            self._stop(None)
-        if self._exchange.keep_body:
-            try:
-                self._body.decode(self.header(b"content-encoding"))
-            except ProbeError as error:
-                self._stop(error)
+        """Take what the parser found."""
+        self._take_head(self._parser.get_status_code())
 
     def on_body(self, chunk: bytes) -> None:
         """Collect a part of the body up to its cap."""
@@ -275,9 +267,32 @@ class ResponseProtocol(asyncio.Protocol):
         """End with a final response; an interim one is followed by another message."""
         if self.status:
             # Stopping the parser by an exception costs more than letting it find the end itself.
-            self._settle(None, keep=self._exchange.keep and self._parser.should_keep_alive())
+            keep = self._exchange.keep and self._parser.should_keep_alive()
+            self._settle(self._body.shortfall, keep=keep)
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _open_parser(self) -> None:
+        self._parser = HttpResponseParser(self)
+
+    def _close_parser(self) -> None:
+        # The parser holds our methods: without this each probe would leave a cycle behind.
+        del self._parser
+
+    def _take_head(self, status: int) -> None:
+        """Take a final status; skip interim ones, whose headers still count for the caps."""
+        if status < _FIRST_FINAL_STATUS and status != _SWITCHING_PROTOCOLS:
+            self._skip_interim(status)
+            return
+        self.status = self.trace.status = status
+        self.trace.body_awaited = True
+        if self._exchange.is_head or self._is_redirect() or status == _SWITCHING_PROTOCOLS:
+            self._stop(None)
+        if self._exchange.keep_body:
+            try:
+                self._body.decode(self.header(b"content-encoding"))
+            except ProbeError as error:
+                self._stop(error)
 
     def _feed(self, data: bytes) -> None:
         # Everything but body bytes (headers, chunk framing, trailers) comes out of one allowance,
@@ -314,14 +329,13 @@ class ResponseProtocol(asyncio.Protocol):
 
     def _stop(self, failure: ProbeError | None) -> NoReturn:
         self._settle(failure)
-        raise _StopParsingError
+        raise StopParsingError
 
     def _settle(self, failure: ProbeError | None, *, keep: bool = False) -> None:
         if self.is_settled:
             return
         self.trace.enter(None, self._since_data, self._ready_at)
-        # The parser holds our methods: without this each probe would leave a cycle behind.
-        del self._parser
+        self._close_parser()
         self.is_idle = keep
         if not keep:
             self.abort()

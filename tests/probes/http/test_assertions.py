@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -285,3 +286,59 @@ def test_expressions_on_tainted_times(text: str, tainted_s: float, reason: Reaso
 def test_what_needs_the_body(checks: Checks, *, need_body: bool) -> None:
     """A body that nobody looks at is not kept."""
     assert checks.need_body is need_body
+
+
+ODD = st.sampled_from([10**30, -(10**4000), 1e308, "\ud800", "\0", "x" * 5000, [[]] * 3, {"a": {}}])
+ANSWERS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | ODD,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=10,
+).map(lambda document: json.dumps(document).encode())
+CONDITIONS = (
+    exists(wanted=True),
+    exists(wanted=False),
+    equals(5),
+    equals("5"),
+    matches("^a+$"),
+    less_than(1e300),
+    greater_than(-5),
+)
+
+
+@given(
+    body=ANSWERS | st.binary(max_size=60),
+    path=st.sampled_from(["$", "$.a", "$.a.b", "$[0]", "$.a[1]"]),
+    condition=st.sampled_from(CONDITIONS),
+    what=st.sampled_from(["json", "revision", "version", "pattern", "header"]),
+    is_capped=st.booleans(),
+)
+def test_no_answer_breaks_the_checks(
+    *, body: bytes, path: str, condition: Condition, what: str, is_capped: bool
+) -> None:
+    """Whatever an answer holds, each check accepts it or fails with words that can be shown."""
+    where = parse_path(path)
+    checks = {
+        "json": Checks(status=OK, json=(JsonCheck(path, where, condition),)),
+        "revision": Checks(status=OK, revision=where),
+        "version": Checks(status=OK, revision=where, expected_revision="1.0"),
+        "pattern": Checks(status=OK, matches=compile_regex("(a|b)*c$")),
+        "header": Checks(status=OK, headers=(HeaderCheck("x", compile_regex("^a")),)),
+    }[what]
+    failure = None
+    try:
+        revision = checks.judge(200, body, 0.1, is_capped=is_capped, headers=[(b"X", body)])
+    except ProbeError as error:
+        failure = error
+    if failure is None:
+        assert revision is None or revision.isprintable()
+    else:
+        assert failure.reason.is_answer
+        assert failure.detail.isprintable()
+        failure.detail.encode()
+
+
+@given(st.text(max_size=40) | st.text(alphabet="()[]{}*+?\\^$|<=!a1,-", max_size=20))
+def test_no_text_breaks_the_compiler_of_patterns(text: str) -> None:
+    """Arbitrary text is a pattern or a ValueError."""
+    with contextlib.suppress(ValueError):
+        compile_regex(text)

@@ -13,13 +13,18 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from monitor.fields import Secret
 from monitor.model import Deployment, Outcome, Sample, Target
 from monitor.probes.base import ProbeIO
+from monitor.probes.failure import ProbeError
 from monitor.probes.http import HttpProbeConfig
+from monitor.probes.http.auth import _token
 from monitor.probes.http.probe import HttpProbe
+from monitor.probes.reason import Reason
 from tests.probes.raw_server import (
     AT,
     Handler,
@@ -206,6 +211,7 @@ def test_a_token_that_is_refused_is_replaced(run: Run) -> None:
         response(b'{"access_token": 5}'),
         response(b'{"access_token": "hunter2\\r\\nX: y"}'),
         response(b'{"access_token": "hunter2", "expires_in": "soon"}'),
+        response(b'{"access_token": "hunter2", "expires_in": 1%b}' % (b"0" * 400)),
         b"garbage",
     ],
 )
@@ -224,6 +230,30 @@ def test_no_token_says_nothing_about_the_target(run: Run, answer: bytes) -> None
     assert sample.detail.startswith("no token")
     assert "hunter2" not in sample.detail
     assert (len(provider.requests), seen) == (2, [])
+
+
+@given(
+    st.binary(max_size=80)
+    | st.fixed_dictionaries(
+        {"access_token": st.text(max_size=10) | st.integers() | st.none()},
+        optional={"expires_in": st.integers(-(10**400), 10**400) | st.floats() | st.text()},
+    ).map(lambda document: json.dumps(document).encode())
+)
+def test_no_answer_breaks_the_reading_of_a_token(body: bytes) -> None:
+    """Whatever a provider sends is one line of a header, good for a while, or no token."""
+    failure = None
+    try:
+        token, lifetime_s = _token(body, "id.test")
+    except ProbeError as error:
+        failure = error
+    if failure is None:
+        assert not set(token) & set(b"\r\n\0")
+        assert lifetime_s >= 0
+    else:
+        assert (failure.reason, failure.detail) == (
+            Reason.AUTH,
+            "no token in the answer of id.test",
+        )
 
 
 def test_a_hanging_provider_is_not_the_targets_failure(run: Run) -> None:

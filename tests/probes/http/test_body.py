@@ -60,6 +60,18 @@ def test_nothing_is_kept_that_nobody_reads() -> None:
     assert body.full
 
 
+@given(content=st.binary(max_size=300), left=st.integers(0, 400))
+def test_a_compressed_body_that_breaks_off_is_told(content: bytes, left: int) -> None:
+    """What is kept of it may look whole, so the missing end itself is the failure."""
+    wire = gzip.compress(content)
+    body = Body(1000, keep=True)
+    body.decode(b"gzip")
+    body.add(wire[:left])
+    assert content.startswith(body.content)
+    is_short = 0 < left < len(wire)
+    assert (body.shortfall is not None) is is_short
+
+
 def test_a_bomb_stops_at_the_cap() -> None:
     """A kilobyte that stands for a megabyte yields no more than the cap."""
     body = Body(100, keep=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -127,6 +128,24 @@ JSON = st.recursive(
 def test_no_answer_breaks_it(text: str, body: bytes) -> None:
     """Whatever a target sends, the expression holds or the reason is `cel`."""
     assert not verdict(text, facts(body)).startswith("wrong")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(max_size=30)
+    | st.lists(
+        st.sampled_from(
+            ["json", "status", ".", "a", "(", ")", "[", "]", "'", "==", "&&", "1", "!"]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+def test_no_text_breaks_the_compiler(text: str) -> None:
+    """Arbitrary text is an expression that any answer can be judged by, or a ValueError."""
+    with contextlib.suppress(ValueError):
+        assert not verdict(text, facts(b'{"a": [1, 1e308, 1000000000000000000000000]}')).startswith(
+            "wrong"
+        )
 
 
 @pytest.mark.parametrize("body", [b"[" * 60_000, b"[" * 900 + b"]" * 900, b'{"a":' * 900 + b"1"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,3 +54,17 @@ def test_every_name_can_be_written(steps: list[str | int]) -> None:
     """Brackets reach every member whose name holds no single quote."""
     path = "$" + "".join(f"['{step}']" if isinstance(step, str) else f"[{step}]" for step in steps)
     assert parse_path(path) == tuple(steps)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=10,
+)
+
+
+@given(st.text(max_size=30) | st.text(alphabet="$.[]'\"ab01-_", max_size=20), JSON)
+def test_no_text_breaks_the_parser_and_no_document_the_look_up(text: str, document: object) -> None:
+    """Arbitrary text is a path or a ValueError, and a path leads somewhere in any document."""
+    with contextlib.suppress(ValueError):
+        look_up(document, parse_path(text))

@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.model import Outcome, Sample
+from monitor.probes.http.proxy import _verdict
+from monitor.probes.reason import Reason
 from tests.probes.raw_server import Handler, make_io, replies, response, run_probe, serve
 
 Run = Callable[..., Any]
@@ -35,9 +39,12 @@ class Proxy:
             writer.write(b"HTTP/1.1 200 Connection established\r\nX-Proxy: yes\r\n\r\n")
         else:
             up_writer.write(head)
-        async with asyncio.TaskGroup() as pipes:
-            pipes.create_task(pipe(reader, up_writer))
-            pipes.create_task(pipe(up_reader, writer))
+        try:
+            async with asyncio.TaskGroup() as pipes:
+                pipes.create_task(pipe(reader, up_writer))
+                pipes.create_task(pipe(up_reader, writer))
+        finally:
+            up_writer.transport.abort()
 
 
 async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -227,3 +234,19 @@ async def test_the_preferred_addresses_come_first(ip: object, tried: list[str]) 
     sample = await run_probe("http://shop.test", io=io, ip=ip)
     assert sample.reason == "connect_refused"
     assert connected == tried
+
+
+@given(
+    st.binary(max_size=60)
+    | st.tuples(st.sampled_from([b"HTTP/1.1 200", b"HTTP/1.0 502 "]), st.binary(max_size=20)).map(
+        lambda parts: b"\r\n".join([*parts, b"", b""])
+    )
+)
+def test_no_answer_of_a_proxy_breaks_the_reading(head: bytes) -> None:
+    """Whatever a proxy says opens the tunnel or is a failure with its own reason."""
+    failure = _verdict(head)
+    assert failure is None or failure.reason in {
+        Reason.PROXY,
+        Reason.CONNECT_UNREACHABLE,
+        Reason.TLS_PROTOCOL,
+    }

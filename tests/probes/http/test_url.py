@@ -101,3 +101,16 @@ def test_a_foreign_scheme_has_its_own_error() -> None:
     """A redirect away from HTTP is told apart from a broken one."""
     with pytest.raises(SchemeError):
         follow(parse_url("http://shop.test/"), b"file:///etc/passwd")
+
+
+@given(
+    st.text(max_size=40)
+    | st.text(alphabet="/:@[]%?#.\\ab1\u0130\ud800\r\n\0", max_size=20).map("http://".__add__)
+)
+def test_no_text_breaks_the_parser(text: str) -> None:
+    """Arbitrary text is a URL, which then is clean, or a ValueError."""
+    with contextlib.suppress(ValueError):
+        url = parse_url(text)
+        assert str(url).isascii()
+        assert str(url).isprintable()
+        assert 0 < url.port < 65536
