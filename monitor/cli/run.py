@@ -33,8 +33,10 @@ from monitor.metrics import Telemetry
 log = logging.getLogger(__name__)
 
 STDERR = 2
-GC_THRESHOLDS = (10_000, 2, 1000)
-"""New containers before a look at the youngest; such looks before one at the next generation."""
+GC_THRESHOLDS = (5_000, 1, 2000)
+"""New containers before a look at the youngest; such looks before one at the next generation.
+
+Each look holds the loop up for as long as it finds something alive: many short ones are better."""
 SWITCH_S = 0.001
 OVERTIME_S = 2.0
 """This long after the grace the process ends, whatever hangs."""
