@@ -15,6 +15,7 @@ from typing import Literal
 
 from monitor import __version__
 from monitor.model import (
+    Cause,
     DeliveryResult,
     Outcome,
     Release,
@@ -24,7 +25,7 @@ from monitor.model import (
     Target,
 )
 
-SKIP_REASONS = ("late", "overload", "queue_full")
+SKIP_REASONS = ("late", "overload", "host_busy", "queue_full")
 RELEASE_RESULTS = (
     ReleaseStatus.SUCCEEDED,
     ReleaseStatus.FAILED,
@@ -88,6 +89,12 @@ PROBES_SKIPPED = Series(
     "monitor_probes_skipped_total",
     "Measurements that did not happen or did not arrive.",
     ("reason",),
+    "counter",
+)
+CONFIRMATIONS = Series(
+    "monitor_confirmations_total",
+    "Second looks at a target that failed, by what they found to blame.",
+    ("result",),
     "counter",
 )
 SCHEDULE_LATENESS = Series(
@@ -285,6 +292,8 @@ class Telemetry:
         self._set(STORE_DURABLE, (), 1)
         for counter in (STORE_ERRORS, LOG_DROPPED):
             self._add(counter, (), 0)
+        for result in (*Cause, "none"):
+            self._add(CONFIRMATIONS, (result,), 0)
         for reason in SKIP_REASONS:
             self.count_skipped(reason, 0)
         self._histogram(LOOP_LAG, ())
@@ -304,6 +313,10 @@ class Telemetry:
             tally.unknown += 1
         if sample.latency_s is not None and not sample.tainted_s:
             tally.durations.observe(sample.latency_s)
+
+    def count_confirmation(self, result: str) -> None:
+        """Count a second look; `result` is a `Cause` or `none`."""
+        self._add(CONFIRMATIONS, (result,))
 
     def observe_lateness(self, seconds: float) -> None:
         """Note how long after its time a probe started."""

@@ -111,6 +111,28 @@ class Sample:
     """Named figures besides latency (a score, days left), in the unit that the name says."""
 
 
+class Cause(StrEnum):
+    """Which part of the way to an answer is to blame."""
+
+    DNS = "dns"
+    ROUTE = "route"
+    TLS = "tls"
+    APP = "app"
+    SLOW = "slow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What a second look at a target found after it failed. No SLI knows of it."""
+
+    target: str
+    deployment: str
+    at: float
+    cause: Cause
+    text: str
+    """For people, one line."""
+
+
 # --- releases ---------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from monitor.metrics import Telemetry
 from monitor.model import (
     AlertState,
     Clock,
+    Diagnosis,
     Incident,
     Note,
     Release,
@@ -36,11 +37,15 @@ from monitor.store.base import Batch, Store, StoreError, merge
 
 log = logging.getLogger(__name__)
 
-Item = Sample | Release | RollbackRecord
+Item = Sample | Release | RollbackRecord | Diagnosis
 
 QUEUE_CAP = 100_000
 CLOSED_KEPT = 200
 """Recently closed incidents kept in memory for the page."""
+DIAGNOSIS_S = 300.0
+"""A diagnosis says something about an incident that opens so long afterwards."""
+DIAGNOSES_KEPT = 5
+"""Lines of diagnosis on one incident."""
 UNSAVED_CAP = 10_000
 """Transitions remembered while the store refuses; beyond it the oldest are dropped."""
 
@@ -96,6 +101,8 @@ class Pipeline:
         self._queue: deque[Item] = deque()
         self._incidents: dict[str, Incident] = {}
         self._open: dict[tuple[str, str], str] = {}
+        self._diagnoses: dict[str, Diagnosis] = {}
+        """The latest of each target."""
         self._unsaved = Batch()
         self._last_flush = clock.now()
         self._pending: (
@@ -160,19 +167,23 @@ class Pipeline:
         samples: list[Sample] = []
         releases: list[Release] = []
         reports: list[RollbackRecord] = []
+        diagnoses: list[Diagnosis] = []
         while self._queue:
             item = self._queue.popleft()
             if isinstance(item, Sample):
                 samples.append(item)
             elif isinstance(item, Release):
                 releases.append(item)
+            elif isinstance(item, Diagnosis):
+                diagnoses.append(item)
             else:
                 reports.append(item)
                 releases.extend(_release_of(item))
         work = self.engine.stepping(self._clock.now(), samples, releases, self._ailment())
         step = await Pace(self._clock.monotonic).through(work)
         self._telemetry.set_blind(blind=self.engine.blindness is not None)
-        await self._apply(step, self._annotate(reports), flush=flush)
+        changed = [*self._annotate(reports), *self._diagnose(diagnoses)]
+        await self._apply(step, changed, flush=flush)
         self.last_tick = self._clock.monotonic()
 
     async def _apply(
@@ -234,11 +245,39 @@ class Pipeline:
                 revision=release.revision if release else None,
                 rollback=where in self._settings.rollback_rules,
             )
+            incident = self._with_diagnoses(incident, transition.at)
         elif transition.before is AlertState.FIRING and where in self._open:
             incident = close_incident(self._incidents[self._open[where]], transition)
         else:
             return None
         self._keep(incident)
+        return incident
+
+    def _diagnose(self, diagnoses: Sequence[Diagnosis]) -> list[Incident]:
+        """Remember diagnoses, and note them on what is open already."""
+        changed: dict[str, Incident] = {}
+        for diagnosis in diagnoses:
+            self._diagnoses[diagnosis.target] = diagnosis
+            for where, key in self._open.items():
+                incident = self._incidents[key]
+                if where[1] == diagnosis.deployment:
+                    noted = _noted(incident, diagnosis)
+                    if noted is not incident:
+                        changed[key] = noted
+                        self._keep(noted)
+        return list(changed.values())
+
+    def _with_diagnoses(self, incident: Incident, now: float) -> Incident:
+        """Return an incident that opens, with what was found out on the way there."""
+        recent = {
+            target: diagnosis
+            for target, diagnosis in self._diagnoses.items()
+            if now - diagnosis.at <= DIAGNOSIS_S
+        }
+        self._diagnoses = recent
+        for diagnosis in recent.values():
+            if diagnosis.deployment == incident.deployment:
+                incident = _noted(incident, diagnosis)
         return incident
 
     def _follow_channels(self, rules: Sequence[AlertRule]) -> list[Incident]:
@@ -315,6 +354,17 @@ def _release_of(report: RollbackRecord) -> list[Release]:
             source="rollback",
         )
     ]
+
+
+def _noted(incident: Incident, diagnosis: Diagnosis) -> Incident:
+    """Return the incident with a line for the diagnosis, unless it says nothing new."""
+    start = f"diagnosis ({diagnosis.cause}): "
+    known = [note.text for note in incident.notes if note.text.startswith("diagnosis (")]
+    probe = diagnosis.target.removeprefix(f"{diagnosis.deployment}/")
+    is_known = any(text.startswith(start) and text.endswith(f"[{probe}]") for text in known)
+    if is_known or len(known) >= DIAGNOSES_KEPT:
+        return incident
+    return incident.with_note(Note(at=diagnosis.at, text=f"{start}{diagnosis.text} [{probe}]"))
 
 
 def _note_text(report: RollbackRecord) -> str:

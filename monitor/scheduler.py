@@ -29,6 +29,8 @@ FINEST = 20
 SLACK_S = 1.0
 """A probe keeps its own deadline; about this much later it is cut off from outside."""
 IN_FLIGHT_CAP = 2000
+PER_HOST_CAP = 1000
+"""One host that hangs may hold half of all slots, so that the others go on."""
 MIN_WAIT_S = 0.001
 """Timers are no finer: a shorter wait would end at once, again and again, until it is time."""
 
@@ -39,6 +41,8 @@ class Job:
 
     target: Target
     probe: Probe
+    host: str = ""
+    """Where it goes; "" when that is nowhere in particular."""
 
 
 def phase_s(target: Target) -> float:
@@ -58,10 +62,11 @@ def next_start(phase: float, interval_s: float, after: float) -> float:
 class _Flight:
     """A probe under way."""
 
-    __slots__ = ("at", "has_overrun", "run", "target", "until")
+    __slots__ = ("at", "has_overrun", "host", "run", "target", "until")
 
-    def __init__(self, target: Target, until: float) -> None:
+    def __init__(self, target: Target, host: str, until: float) -> None:
         self.target = target
+        self.host = host
         self.at = 0.0
         """When it began, UTC seconds."""
         self.until = until
@@ -91,6 +96,8 @@ class Scheduler:
         """(next start, tie-break, phase, job, its probe if it may do without a task)."""
         self._changed = asyncio.Event()
         self._in_flight: dict[_Flight, None] = {}
+        self._at_hosts: dict[str, int] = {}
+        """How many probes are in flight to each host."""
         self._idle: asyncio.Event | None = None
         """Somebody waits until nothing is in flight."""
         self._sweep_at = math.inf
@@ -164,7 +171,14 @@ class Scheduler:
             self._telemetry.count_skipped("overload", 1)
             self._deliver(_unknown(target, now, "overload", "too many probes in flight"))
             return
-        flight = _Flight(target, now + target.timeout_s + SLACK_S)
+        at_host = self._at_hosts.get(job.host, 0)
+        if at_host >= PER_HOST_CAP and job.host:
+            self._telemetry.observe_lateness(now - at)
+            self._telemetry.count_skipped("host_busy", 1)
+            self._deliver(_unknown(target, now, "host_busy", f"too many probes of {job.host}"))
+            return
+        self._at_hosts[job.host] = at_host + 1
+        flight = _Flight(target, job.host, now + target.timeout_s + SLACK_S)
         self._in_flight[flight] = None
         self._sweep_at = min(self._sweep_at, flight.until)
         if self._pulse is not None:
@@ -234,6 +248,11 @@ class Scheduler:
 
     def _leave(self, flight: _Flight) -> None:
         del self._in_flight[flight]
+        left = self._at_hosts[flight.host] - 1
+        if left:
+            self._at_hosts[flight.host] = left
+        else:
+            del self._at_hosts[flight.host]
         # They hold each other: both are to go without the garbage collector.
         flight.run = None
         if self._pulse is not None:

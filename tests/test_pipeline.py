@@ -12,7 +12,9 @@ import pytest
 from monitor.metrics import Telemetry
 from monitor.model import (
     AlertState,
+    Cause,
     Deployment,
+    Diagnosis,
     Incident,
     Outcome,
     Release,
@@ -24,7 +26,15 @@ from monitor.model import (
     Severity,
     Target,
 )
-from monitor.pipeline import CLOSED_KEPT, QUEUE_CAP, UNSAVED_CAP, Pipeline, PipelineSettings
+from monitor.pipeline import (
+    CLOSED_KEPT,
+    DIAGNOSES_KEPT,
+    DIAGNOSIS_S,
+    QUEUE_CAP,
+    UNSAVED_CAP,
+    Pipeline,
+    PipelineSettings,
+)
 from monitor.scenario.loop import VirtualClock
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
@@ -457,5 +467,60 @@ def test_a_restored_incident_is_closed_and_not_opened_again() -> None:
         for _ in range(8):
             await after.tick(Outcome.GOOD)
         assert [(each.id, each.is_open) for each in after.told] == [(before.told[0].id, False)]
+
+    play(story)
+
+
+def diagnosis(cause: Cause, text: str = "because", target: str = TARGET.id) -> Diagnosis:
+    return Diagnosis(target=target, deployment="web", at=START, cause=cause, text=text)
+
+
+def test_a_diagnosis_is_on_the_page_that_goes_out() -> None:
+    """What was found out before the alert fires is in the first message, and in no window."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.pipeline.offer(diagnosis(Cause.TLS))
+        bench.pipeline.offer(diagnosis(Cause.DNS, target="other/home/eu"))
+        await bench.tick(Outcome.BAD)
+        [opened] = bench.told
+        probe = TARGET.id.removeprefix("web/")
+        texts = [note.text for note in opened.notes]
+        assert f"diagnosis (tls): because [{probe}]" in texts
+        assert bench.pipeline.engine.window("web", 300, bench.clock.now()).valid == 1
+
+    play(story)
+
+
+def test_a_diagnosis_that_comes_later_is_noted_once() -> None:
+    """The same cause again says nothing new, and the list has an end."""
+
+    async def story() -> None:
+        bench = Bench()
+        await bench.tick(Outcome.BAD)
+        for number in range(20):
+            bench.pipeline.offer(diagnosis(list(Cause)[number % len(Cause)], f"look {number}"))
+            bench.pipeline.offer(diagnosis(Cause.APP, "x", target=f"web/probe{number}/eu"))
+            await bench.tick(Outcome.BAD)
+        notes = [note.text for note in bench.pipeline.incidents()[0].notes]
+        assert len(notes) == DIAGNOSES_KEPT
+        assert notes[0] == f"diagnosis (dns): look 0 [{TARGET.id.removeprefix('web/')}]"
+        assert rows(bench.store.batches, "incidents")[-1].notes[-1].text == notes[-1]
+
+    play(story)
+
+
+def test_an_old_diagnosis_is_not_taken_for_news() -> None:
+    """What was found out long before says nothing about this incident."""
+
+    async def story() -> None:
+        bench = Bench()
+        bench.pipeline.offer(diagnosis(Cause.TLS))
+        await bench.tick(Outcome.GOOD)
+        await asyncio.sleep(DIAGNOSIS_S)
+        for _ in range(40):
+            await bench.tick(Outcome.BAD)
+        [opened] = [each for each in bench.told if each.is_open][:1]
+        assert opened.notes == ()
 
     play(story)

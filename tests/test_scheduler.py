@@ -14,7 +14,7 @@ from monitor.metrics import SCHEDULE_LATENESS, Telemetry
 from monitor.model import Outcome, Sample, Target
 from monitor.probes.base import Run
 from monitor.scenario.loop import VirtualClock
-from monitor.scheduler import GRID_S, Job, Scheduler, next_start, phase_s
+from monitor.scheduler import GRID_S, PER_HOST_CAP, Job, Scheduler, next_start, phase_s
 from tests.support.virtual import run
 
 START = 1_000_000.0
@@ -305,3 +305,17 @@ def test_a_drain_ends_what_does_not_end_in_time(kind: type[Slow]) -> None:
 
     assert run(story()) == pytest.approx(2.0)
     assert samples == []
+
+
+def test_one_host_that_hangs_leaves_slots_for_the_others() -> None:
+    """Beyond its share a host's probes are skipped, counted and UNKNOWN; others are not."""
+    slow = [target(f"slow{i}", 2.0) for i in range(PER_HOST_CAP)]
+    other = target("other", 2.0)
+    jobs = [Job(each, Slow(each, 4.9), "slow.test") for each in slow]
+    samples, telemetry = collect([*jobs, Job(other, Slow(other, 4.9), "other.test")], 20.0)
+    skipped = [sample for sample in samples if sample.reason == "host_busy"]
+    assert skipped
+    assert {sample.outcome for sample in skipped} == {Outcome.UNKNOWN}
+    assert not any(sample.target == "other" for sample in skipped)
+    counted = {row: n for series, row, n in telemetry.numbers() if row == ("host_busy",)}
+    assert counted == {("host_busy",): len(skipped)}

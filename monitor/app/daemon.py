@@ -9,7 +9,7 @@ import asyncio
 import functools
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from monitor.app.surroundings import Surroundings
 from monitor.app.vitals import Vitals
 from monitor.config.errors import ConfigErrors
 from monitor.config.plan import BoundProbe, Plan
+from monitor.confirmer import Confirmer, Subject
 from monitor.metrics import Telemetry
 from monitor.model import (
     Deployment,
@@ -30,6 +31,7 @@ from monitor.model import (
 )
 from monitor.outbox import Outbox, OutboxSettings
 from monitor.pipeline import Pipeline, PipelineSettings
+from monitor.probes.base import ProbeIO
 from monitor.probes.heartbeat_board import HeartbeatBoard
 from monitor.probes.stall import Pulse
 from monitor.recovery import Lever, Recovery
@@ -109,7 +111,8 @@ class App:
         )
         self._witnesses: Sequence[Job] = ()
         self._called_at = -math.inf
-        self._probe(self._jobs(plan), self._witness_jobs(plan))
+        self.confirmer = Confirmer(around.clock, around.probes, self.pipeline.offer, telemetry)
+        self._probe(plan, self._jobs(plan), self._witness_jobs(plan))
 
     # --- life -------------------------------------------------------------------------------
 
@@ -138,6 +141,7 @@ class App:
         clock, end = self._around.clock, self._around.clock.monotonic() + self.plan.shutdown_grace_s
         await self._cancel("scheduler")
         await self.scheduler.drain(self.plan.shutdown_grace_s / 2)
+        self.confirmer.stop()
         await self.recovery.drain(max(0.0, end - clock.monotonic()))
         await self._cancel("pipeline")
         await self.pipeline.tick(flush=True)
@@ -180,7 +184,7 @@ class App:
         self.pipeline.reconfigure(
             _pipeline_settings(plan), specs_of(plan), plan.rules, _targets(plan.witnesses)
         )
-        self._probe(jobs, witnesses)
+        self._probe(plan, jobs, witnesses)
         self._spawn_workers()
         log.info("configuration reloaded")
         return None
@@ -239,13 +243,15 @@ class App:
 
     # --- samples ----------------------------------------------------------------------------
 
-    def _probe(self, jobs: Sequence[Job], witnesses: Sequence[Job]) -> None:
+    def _probe(self, plan: Plan, jobs: Sequence[Job], witnesses: Sequence[Job]) -> None:
         self._witnesses = witnesses
+        self.confirmer.replace_subjects(list(_subjects(plan)), self._probe_io(plan))
         self.scheduler.replace_jobs([*jobs, *witnesses])
 
     def _take(self, sample: Sample) -> None:
         """Hand a sample on; what may be our own network's fault is asked about at once."""
         self.pipeline.offer(sample)
+        self.confirmer.notice(sample)
         if sample.reason in DARK and self._witnesses:
             now = self._around.clock.now()
             if now - self._called_at >= CALL_WITNESSES_S:
@@ -282,12 +288,19 @@ class App:
         }
 
     def _jobs(self, plan: Plan) -> list[Job]:
-        io = replace(self._around.probes, allowed_networks=plan.allowed_networks)
+        io = self._probe_io(plan)
         return [
-            Job(bound.target, bound.config.build(bound.target, each.deployment, bound.url, io))
+            Job(
+                bound.target,
+                bound.config.build(bound.target, each.deployment, bound.url, io),
+                "" if bound.reach is None else bound.reach.host,
+            )
             for each in plan.deployments
             for bound in each.probes
         ]
+
+    def _probe_io(self, plan: Plan) -> ProbeIO:
+        return replace(self._around.probes, allowed_networks=plan.allowed_networks)
 
     def _witness_jobs(self, plan: Plan) -> list[Job]:
         us = Deployment(name=PROBER, service=plan.service, environment="", url="")
@@ -392,6 +405,14 @@ class App:
         while True:
             await asyncio.sleep(VITALS_S)
             await loop.run_in_executor(self._around.executor, vitals.look)
+
+
+def _subjects(plan: Plan) -> Iterator[Subject]:
+    """Yield what may be looked at again; what must not answer is not looked for."""
+    for deployment in plan.deployments:
+        for bound in deployment.probes:
+            if bound.reach is not None and not bound.target.inverted:
+                yield Subject(bound.target, bound.reach)
 
 
 def _targets(probes: Sequence[BoundProbe]) -> tuple[Target, ...]:

@@ -75,7 +75,7 @@ def gather(
         unknown_samples=window.unknown if window else 0,
         coverage=window.coverage if window else None,
         no_data=status is None or status.no_data,
-        blind=engine.blindness is not None,
+        blind=engine.stands_still(now),
         durable=durable and plan.storage.path is not None,
         state_lost=lost_at is not None and now - lost_at < OBSERVE_ONLY_S,
         firing=incident.is_open,

@@ -14,7 +14,7 @@ from pathlib import Path
 PROCESS, CGROUP = Path("/proc/self"), Path("/sys/fs/cgroup")
 DESCRIPTORS_MAX = 0.95
 """Share of the descriptors that may be in use."""
-THROTTLED_MAX = 0.25
+THROTTLED_MAX = 0.5
 """Share of the time that the CPU quota may keep us waiting."""
 MEMORY_STALLED_MAX = 20.0
 """Percent of the last 10 s that all of us may wait for memory (PSI)."""

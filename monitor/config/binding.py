@@ -15,7 +15,7 @@ from monitor.config.schema import DefaultsModel, DeploymentModel, RollbackModel
 from monitor.config.sources import Block
 from monitor.fields import format_duration
 from monitor.model import Deployment, Target
-from monitor.probes.base import ProbeConfig
+from monitor.probes.base import ProbeConfig, Reach
 from monitor.probes.http.config import HttpProbeConfig
 from monitor.slo.network import network_of
 from monitor.slo.objective import Objective, Sla
@@ -113,6 +113,7 @@ class Binder:
             names.add(name)
             interval_s, timeout_s = self._timing(listed.place, steps, config)
             for region, url in regions.items():
+                reach = _reach(config, url)
                 target = Target(
                     id=f"{deployment.name}/{name}/{region}",
                     deployment=deployment.name,
@@ -122,10 +123,10 @@ class Binder:
                     interval_s=interval_s,
                     timeout_s=timeout_s,
                     sli=is_sli,
-                    network=_network(config, url),
+                    network="" if reach is None else network_of(reach.host),
                     inverted=config.is_inverted,
                 )
-                yield BoundProbe(target=target, config=config, url=url)
+                yield BoundProbe(target=target, config=config, url=url, reach=reach)
 
     def _timing(
         self, place: Block, steps: tuple[Step, ...], config: ProbeConfig
@@ -217,13 +218,12 @@ class Binder:
             self.warnings.append(f"{name}: no rule asks for a rollback, so there will be none")
 
 
-def _network(config: ProbeConfig, url: str) -> str:
+def _reach(config: ProbeConfig, url: str) -> Reach | None:
     try:
-        reach = config.reach(url)
+        return config.reach(url)
     except ValueError:
         # The probe itself says what is wrong with it when it is built.
-        return ""
-    return "" if reach is None else network_of(reach.host)
+        return None
 
 
 def _configs(model: DeploymentModel) -> Iterator[tuple[tuple[Step, ...], ProbeConfig, bool]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from monitor.fields import Secret
 from monitor.model import Deployment, Target
 from monitor.notify.base import ChannelConfig
-from monitor.probes.base import ProbeConfig
+from monitor.probes.base import ProbeConfig, Reach
 from monitor.rollback.base import HookConfig
 from monitor.slo.alerting import AlertRule
 from monitor.slo.objective import Objective, Sla
@@ -25,6 +25,8 @@ class BoundProbe:
     target: Target
     config: ProbeConfig
     url: str
+    reach: Reach | None = None
+    """Where it connects to, when that is one place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

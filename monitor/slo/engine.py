@@ -158,6 +158,10 @@ class Engine:
         """Why we cannot see, None when we can."""
         return self._sight.blindness
 
+    def stands_still(self, now: float) -> bool:
+        """Whether nothing is decided on what was measured: we cannot see, or only just again."""
+        return self._sight.blindness is not None or now < self._sight.settles_until
+
     def step(
         self,
         now: float,
@@ -420,13 +424,13 @@ class Engine:
         """Evaluate all rules; yield (before, after, inputs) of durable changes."""
         situation = self._situation(deployment, now)
         cache: dict[str, Value] = {}
-        is_blind, is_doubtful = self._sight.blindness is not None, self._sight.is_doubtful
+        is_still, is_doubtful = self.stands_still(now), self._sight.is_doubtful
         for watch in self._watches[deployment]:
             if is_doubtful and watch.needs_sight:
                 continue
             signals = watch.rule.condition.signals
             verdict = watch.judge([_cached(signal, situation, cache) for signal in signals])
-            if is_blind and watch.needs_sight:
+            if is_still and watch.needs_sight:
                 verdict = None
             before = self._alerts[watch.key]
             if verdict is False and before.is_at_rest and watch.key not in self._moved:

@@ -1,8 +1,9 @@
 """Whether we can see at all: the difference between a target that is down and a blind prober.
 
 A sample proves that we see when something answered, whatever it said. It is *dark* when nothing
-came back from the network. We are blind when, since the first dark sample, nothing at all has
-answered, and every network that should have been heard of by now is dark, two of them at least.
+came back from the network. We are blind when networks that answered until now fell silent
+together: nothing at all has answered since the first dark sample, and every network that should
+have been heard of by now is dark, two of them at least. What was silent before accuses nobody.
 
 Owns this judgement and its memory. Pure; must not know windows, alerts or who is told.
 """
@@ -61,9 +62,12 @@ class Sight:
         "_last_spell",
         "_networks",
         "_proof_at",
+        "_proved",
+        "_rhythms",
         "_targets",
         "blindness",
         "is_doubtful",
+        "settles_until",
     )
 
     def __init__(self) -> None:
@@ -71,22 +75,31 @@ class Sight:
         self._targets: dict[str, Target] = {}
         self._networks: dict[str, float] = {}
         """For how long each is waited for, seconds."""
+        self._rhythms: dict[str, float] = {}
+        """Who has not answered for so long (s) was silent before."""
         self._dark: dict[str, float] = {}
         """The start of the first dark sample of each network since something answered."""
         self._proof_at = -math.inf
+        self._proved: dict[str, float] = {}
+        """The start of the latest sample of each network that something answered."""
         self._last_spell = (math.inf, -math.inf)
         self.blindness: Blindness | None = None
         self.is_doubtful = False
         """Whether we may be blind, and do not know yet."""
+        self.settles_until = -math.inf
+        """Until then not everything was looked at again, so nothing is decided yet."""
 
     def watch(self, targets: Iterable[Target]) -> None:
         """Learn from exactly these; what is on no network teaches nothing."""
         self._targets = {target.id: target for target in targets if target.network}
-        self._networks = {}
+        self._networks, self._rhythms = {}, {}
         for target in self._targets.values():
             patience_s = min(PATIENCE_S, target.interval_s + target.timeout_s)
             known_s = self._networks.get(target.network, PATIENCE_S)
             self._networks[target.network] = min(known_s, patience_s)
+            rhythm_s = min(2 * PATIENCE_S, 2 * target.interval_s + target.timeout_s)
+            known_s = self._rhythms.get(target.network, rhythm_s)
+            self._rhythms[target.network] = min(known_s, rhythm_s)
         self._dark = {name: at for name, at in self._dark.items() if name in self._networks}
 
     def note(self, sample: Sample) -> None:
@@ -98,8 +111,10 @@ class Sight:
             if sample.at > self._proof_at:
                 known = self._dark.get(target.network, math.inf)
                 self._dark[target.network] = min(known, sample.at)
-        elif sample.at > self._proof_at and _is_proof(sample, target):
-            self._proof_at = sample.at
+        elif _is_proof(sample, target):
+            self._proof_at = max(self._proof_at, sample.at)
+            if sample.at > self._proved.get(target.network, -math.inf):
+                self._proved[target.network] = sample.at
 
     def resume(self, since: float) -> None:
         """Go on as blind, as an earlier process was."""
@@ -114,6 +129,7 @@ class Sight:
             if ailment is None and (blind.is_own or self._has_seen_since(blind.since)):
                 self._last_spell = (blind.since, now if blind.is_own else self._proof_at)
                 self.blindness = None
+                self.settles_until = now + max(self._networks.values(), default=0.0)
             return
         if ailment is not None:
             self.blindness = Blindness(now, ailment, is_own=True)
@@ -142,17 +158,26 @@ class Sight:
         return sample.outcome is Outcome.GOOD and target is not None and target.inverted
 
     def _judge_darkness(self, now: float) -> None:
-        since = min(self._dark.values())
-        is_waiting = any(
-            now < since + patience_s
-            for name, patience_s in self._networks.items()
-            if name not in self._dark
-        )
-        if is_waiting or len(self._dark) < _FEWEST:
+        first = min(self._dark.values())
+        asked = [name for name in self._networks if self._answered_until(name, first)]
+        dark = [self._dark[name] for name in asked if name in self._dark]
+        if not dark or len(asked) < _FEWEST:
+            return
+        since = min(dark)
+        waited_for = (self._networks[name] for name in asked if name not in self._dark)
+        is_waiting = any(now < since + patience_s for patience_s in waited_for)
+        if is_waiting or len(dark) < _FEWEST:
             self.is_doubtful = is_waiting and now - since <= HOLD_S
         else:
-            why = f"nothing answers, in none of {len(self._dark)} networks"
+            why = f"nothing answers, in none of {len(dark)} networks"
             self.blindness = Blindness(since, why, is_own=False)
+
+    def _answered_until(self, network: str, at: float) -> bool:
+        """Whether a network was well until `at`; at the very start nobody knows, so all count."""
+        if self._proof_at == -math.inf:
+            return True
+        last = max(at, self._dark.get(network, at))
+        return self._proved.get(network, -math.inf) >= last - self._rhythms[network]
 
     def _has_seen_since(self, since: float) -> bool:
         return self._proof_at > since or len(self._networks) < _FEWEST

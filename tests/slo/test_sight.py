@@ -135,6 +135,55 @@ def test_a_single_network_is_never_taken_for_our_own() -> None:
     assert (HIGH_ERRORS.name, "a.test", FIRING) in told(steps)
 
 
+def test_who_was_silent_before_accuses_nobody() -> None:
+    """A second outage is one: the first had begun long before, so they share no cause of ours."""
+    two = [target(f"{name}/eu", 10, network=name, deployment=name) for name in NETWORKS[:2]]
+    subject = Engine([spec(each, name=each.deployment) for each in two], [HIGH_ERRORS], 0.0)
+    steps = []
+    for at in range(10, 900, 10):
+        said = [dark(float(at)) if at > 300 else sample(at, GOOD, "a.test/eu")]
+        said.append(dark(float(at), "b.test/eu") if at > 600 else sample(at, GOOD, "b.test/eu"))
+        steps.append(subject.step(at + 6.0, said))
+    fired = [(rule, where) for rule, where, state in told(steps) if state == FIRING]
+    assert fired == [(HIGH_ERRORS.name, "a.test"), (HIGH_ERRORS.name, "b.test")]
+
+
+def test_a_witness_that_never_answered_accuses_nobody() -> None:
+    """A wrong address in the configuration must not hide an outage."""
+    only = target("a.test/eu", 10, network="a.test", deployment="a.test")
+    subject = Engine([spec(only, name="a.test")], [HIGH_ERRORS], 0.0, [WITNESS])
+    steps = []
+    for at in range(10, 600, 10):
+        word = dark(float(at)) if at > 300 else sample(at, GOOD, "a.test/eu")
+        steps.append(subject.step(at + 6.0, [word, dark(float(at), WITNESS.id)]))
+    assert told(steps) == [(HIGH_ERRORS.name, "a.test", FIRING)]
+
+
+def test_at_the_very_start_nothing_answering_is_our_own_fault() -> None:
+    """Before anything was ever seen, all that is silent together counts."""
+    subject = engine()
+    steps = run(subject, 10, 60, seeing=False)
+    assert told(steps) == [(PROBER_BLIND, PROBER, FIRING)]
+    assert subject.window("a.test", 300, 60.0).bad == 0
+
+
+def test_after_blindness_everything_is_looked_at_before_anything_is_decided() -> None:
+    """A firing alert does not end for what was seen first, nor fire again for the rest."""
+    subject = Engine(
+        [spec(each, name=each.deployment) for each in TARGETS],
+        [rule("health == 'unhealthy'")],
+        0.0,
+    )
+    run(subject, 0, 300, seeing=True)
+    down = [subject.step(at + 6.0, round_of(at, a=dark(at))) for at in (310.0, 320.0)]
+    run(subject, 330, 600, seeing=False)
+    first = subject.step(602.0, [sample(601.0, GOOD, "b.test/eu")])
+    assert subject.blindness is None
+    rest = [subject.step(at + 6.0, round_of(at, a=dark(at))) for at in (604.0, 614.0, 624.0)]
+    assert told(down)[-1][2] == FIRING
+    assert told([first, *rest]) == [(PROBER_BLIND, PROBER, RESOLVED)]
+
+
 @pytest.mark.parametrize(("witness", "is_blind"), [("dark", True), ("good", False)])
 def test_a_witness_decides_for_a_single_network(witness: str, *, is_blind: bool) -> None:
     """A second opinion that was asked for is one; its samples are in nobody's window."""
