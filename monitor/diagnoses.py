@@ -69,9 +69,9 @@ def _connected(sample: Sample, look: Look) -> tuple[Cause, str]:
             f"{len(failed)} of {len(look.connections)} addresses cannot be connected to: "
             f"{_list(failed)}; {reached.address} can"
         )
-    how = f"{reached.address} accepts connections in {reached.seconds * 1000:.0f} ms"
+    how = f"{reached.address} accepts connections in {reached.seconds * 1000:.2g} ms"
     if look.handshake is not None:
-        how += f" and TLS in {look.handshake.seconds * 1000:.0f} ms"
+        how += f" and TLS in {look.handshake.seconds * 1000:.2g} ms"
     if sample.reason in _SLOW:
         return Cause.SLOW, f"{how}, but its answers are slow"
     if sample.reason in _UNCONNECTED:

@@ -44,8 +44,6 @@ CLOSED_KEPT = 200
 """Recently closed incidents kept in memory for the page."""
 DIAGNOSIS_S = 300.0
 """A diagnosis says something about an incident that opens so long afterwards."""
-DIAGNOSES_KEPT = 5
-"""Lines of diagnosis on one incident."""
 UNSAVED_CAP = 10_000
 """Transitions remembered while the store refuses; beyond it the oldest are dropped."""
 
@@ -357,13 +355,11 @@ def _release_of(report: RollbackRecord) -> list[Release]:
 
 
 def _noted(incident: Incident, diagnosis: Diagnosis) -> Incident:
-    """Return the incident with a line for the diagnosis, unless it says nothing new."""
+    """Return the incident with a line for the diagnosis, unless this cause is known already."""
     start = f"diagnosis ({diagnosis.cause}): "
-    known = [note.text for note in incident.notes if note.text.startswith("diagnosis (")]
-    probe = diagnosis.target.removeprefix(f"{diagnosis.deployment}/")
-    is_known = any(text.startswith(start) and text.endswith(f"[{probe}]") for text in known)
-    if is_known or len(known) >= DIAGNOSES_KEPT:
+    if any(note.text.startswith(start) for note in incident.notes):
         return incident
+    probe = diagnosis.target.removeprefix(f"{diagnosis.deployment}/")
     return incident.with_note(Note(at=diagnosis.at, text=f"{start}{diagnosis.text} [{probe}]"))
 
 

@@ -28,7 +28,6 @@ from monitor.model import (
 )
 from monitor.pipeline import (
     CLOSED_KEPT,
-    DIAGNOSES_KEPT,
     DIAGNOSIS_S,
     QUEUE_CAP,
     UNSAVED_CAP,
@@ -503,7 +502,7 @@ def test_a_diagnosis_that_comes_later_is_noted_once() -> None:
             bench.pipeline.offer(diagnosis(Cause.APP, "x", target=f"web/probe{number}/eu"))
             await bench.tick(Outcome.BAD)
         notes = [note.text for note in bench.pipeline.incidents()[0].notes]
-        assert len(notes) == DIAGNOSES_KEPT
+        assert len(notes) == len(Cause)
         assert notes[0] == f"diagnosis (dns): look 0 [{TARGET.id.removeprefix('web/')}]"
         assert rows(bench.store.batches, "incidents")[-1].notes[-1].text == notes[-1]
 
