@@ -257,6 +257,18 @@ def _probes() -> list[Panel]:
             stacked=True,
         ),
         Panel(
+            title="Checks that targets report of themselves",
+            description="1 is healthy; a line that falls to 0 names what is broken.",
+            queries=[Query(f"{m.PROBE_CHECK.name}{{{WHERE}}}", "{{target}} {{check}}")],
+            unit="short",
+        ),
+        Panel(
+            title="Figures of probes",
+            description="Scores, days left and other figures besides latency, in their own units.",
+            queries=[Query(f"{m.PROBE_VALUE.name}{{{WHERE}}}", "{{target}} {{name}}")],
+            unit="short",
+        ),
+        Panel(
             title="Time since the latest good probe",
             description="For each target; grows while it is down or we are.",
             queries=[

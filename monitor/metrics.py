@@ -80,6 +80,16 @@ PROBE_PHASE = Series(
 PROBE_LAST_SUCCESS = Series(
     "monitor_probe_last_success_timestamp_seconds", "Start of the latest good probe.", TARGET_LABELS
 )
+PROBE_CHECK = Series(
+    "monitor_probe_check_ok",
+    "1 when the check that the target reports of itself is healthy, else 0.",
+    (*TARGET_LABELS, "check"),
+)
+PROBE_VALUE = Series(
+    "monitor_probe_value",
+    "Figures besides latency that the latest probe measured, each in the unit that its name says.",
+    (*TARGET_LABELS, "name"),
+)
 PROBE_CERTIFICATE_EXPIRY = Series(
     "monitor_probe_certificate_expiry_timestamp_seconds",
     "End of validity of the certificate that the latest probe saw.",

@@ -432,3 +432,14 @@ class BucketRow:
     up_ms: int
     down_ms: int
     sketch: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatRow:
+    """What is known of one job that reports, as it is stored."""
+
+    name: str
+    at: float
+    """When this was written, UTC seconds."""
+    times: Mapping[str, float | None]
+    """The times by their names; what they mean is the board's business."""

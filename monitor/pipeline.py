@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.metrics import Telemetry
@@ -18,6 +18,7 @@ from monitor.model import (
     AlertState,
     Clock,
     Diagnosis,
+    HeartbeatRow,
     Incident,
     Note,
     Release,
@@ -82,10 +83,12 @@ class Pipeline:
         telemetry: Telemetry,
         hand_over: Sequence[Callable[[Sequence[Incident]], None]],
         ailment: Callable[[], str | None] = lambda: None,
+        heartbeats: Callable[[], Mapping[str, Mapping[str, float | None]]] = dict,
     ) -> None:
         """Build a pipeline; `hand_over` are told of changed incidents after the commit.
 
-        `ailment` says what is wrong with this process or its machine, if anything is.
+        `ailment` says what is wrong with this process or its machine, if anything is;
+        `heartbeats` what is known of jobs that report, which is stored with the buckets.
         """
         self.engine = engine
         self.durable = True
@@ -96,6 +99,9 @@ class Pipeline:
         self._telemetry = telemetry
         self._hand_over = tuple(hand_over)
         self._ailment = ailment
+        self._heartbeats = heartbeats
+        self._beats: Mapping[str, Mapping[str, float | None]] = {}
+        """As they were stored last."""
         self._queue: deque[Item] = deque()
         self._incidents: dict[str, Incident] = {}
         self._open: dict[tuple[str, str], str] = {}
@@ -224,7 +230,14 @@ class Pipeline:
         """Return what the engine has counted since the last time."""
         self._last_flush = self._clock.now()
         buckets, born = await Pace(self._clock.monotonic).through(self.engine.flushing())
-        return Batch(buckets=buckets, born=born, seen_at=self._last_flush)
+        beats = self._heartbeats()
+        changed = tuple(
+            HeartbeatRow(name=name, at=self._last_flush, times=times)
+            for name, times in beats.items()
+            if self._beats.get(name) != times
+        )
+        self._beats = beats
+        return Batch(buckets=buckets, born=born, heartbeats=changed, seen_at=self._last_flush)
 
     def _follow(self, transition: Transition) -> Incident | None:
         """Open or close the incident of a transition; None when it concerns no receiver."""

@@ -11,13 +11,13 @@ import asyncio
 import hashlib
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from monitor.metrics import Telemetry
 from monitor.model import Clock, Outcome, Sample, Target
-from monitor.probes.base import Probe, QuickProbe, Run
+from monitor.probes.base import Closing, Probe, QuickProbe, Run
 from monitor.probes.stall import Pulse
 from monitor.probes.verdict import raised
 
@@ -105,6 +105,7 @@ class Scheduler:
     def replace_jobs(self, jobs: Sequence[Job]) -> None:
         """Probe exactly these from now on; a target that stays keeps its rhythm."""
         now = self._clock.now()
+        self._close({job.probe for job in jobs})
         self._heap = []
         for number, job in enumerate(jobs):
             phase = phase_s(job.target)
@@ -146,6 +147,13 @@ class Scheduler:
             except TimeoutError:
                 for flight in tuple(self._in_flight):
                     self._end(flight)
+        self._close(set())
+
+    def _close(self, kept: Collection[Probe]) -> None:
+        """Let all probes but `kept` give up what they hold between runs."""
+        for _, _, _, job, _ in self._heap:
+            if job.probe not in kept and isinstance(job.probe, Closing):
+                job.probe.close()
 
     async def _wait_for(self, wait_s: float) -> None:
         """Return after so long, or when the jobs change."""

@@ -523,3 +523,22 @@ def test_an_old_diagnosis_is_not_taken_for_news() -> None:
         assert opened.notes == ()
 
     play(story)
+
+
+def test_heartbeats_are_stored_when_they_have_changed() -> None:
+    """With the buckets, and not again while nothing is new."""
+
+    async def story() -> None:
+        bench = Bench()
+        beats: dict[str, dict[str, float | None]] = {}
+        bench.pipeline._heartbeats = lambda: dict(beats)
+        await bench.pipeline.tick(flush=True)
+        beats["shop/backup"] = {"finished_at": 5.0}
+        await bench.pipeline.tick(flush=True)
+        await bench.pipeline.tick(flush=True)
+        beats["shop/backup"] = {"finished_at": 6.0}
+        await bench.pipeline.tick(flush=True)
+        written = [row.times["finished_at"] for row in rows(bench.store.batches, "heartbeats")]
+        assert written == [5.0, 6.0]
+
+    play(story)

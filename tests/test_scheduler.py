@@ -319,3 +319,30 @@ def test_one_host_that_hangs_leaves_slots_for_the_others() -> None:
     assert not any(sample.target == "other" for sample in skipped)
     counted = {row: n for series, row, n in telemetry.numbers() if row == ("host_busy",)}
     assert counted == {("host_busy",): len(skipped)}
+
+
+class Holding(Slow):
+    """A probe that keeps something between its runs."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_what_leaves_the_schedule_gives_up_what_it_holds() -> None:
+    """By a reload and at the end, once each; what stays keeps it."""
+    each = target()
+    stays, leaves = Holding(each, 0.1), Holding(target("other"), 0.1)
+
+    async def story() -> tuple[int, int]:
+        clock = VirtualClock(asyncio.get_running_loop(), START)
+        scheduler = Scheduler(clock, lambda _: None, Telemetry())
+        scheduler.replace_jobs([Job(each, stays), Job(target("other"), leaves)])
+        scheduler.replace_jobs([Job(each, stays)])
+        between = (stays.closed, leaves.closed)
+        await scheduler.drain(1.0)
+        return between
+
+    assert run(story()) == (0, 1)
+    assert (stays.closed, leaves.closed) == (1, 1)

@@ -101,6 +101,7 @@ class App:
             telemetry=telemetry,
             hand_over=(self.outbox.notice, self.recovery.notice),
             ailment=self._ailment,
+            heartbeats=around.probes.heartbeats.snapshot,
         )
         stalls = around.probes.stalls
         self.scheduler = Scheduler(
@@ -328,6 +329,10 @@ class App:
             now=now,
         )
         self.pipeline.restore(state.incidents)
+        try:
+            self.heartbeats.restore({row.name: row.times for row in state.heartbeats})
+        except ValueError:
+            log.exception("the stored heartbeats cannot be used; jobs have to report again")
         self.outbox.restore(state.incidents, state.owed)
         self.recovery.restore(state.rollbacks, state.incidents)
 

@@ -90,6 +90,7 @@ def _document(sample: Sample) -> dict[str, object]:
         "latency_ms": None if sample.latency_s is None else sample.latency_s * 1000,
         "censored": sample.censored,
         "phases_ms": {name: seconds * 1000 for name, seconds in sample.phases},
+        "hops_ms": [{name: seconds * 1000 for name, seconds in hop} for hop in sample.hops],
         "certificate_expires_at": sample.certificate_expires_at,
     }
 
@@ -100,10 +101,13 @@ def _print(sample: Sample, url: str) -> None:
         print(f"  {sample.reason}: {sample.detail}")
     total = sum(seconds for _, seconds in sample.phases) or 1.0
     before = 0.0
-    for name, seconds in sample.phases:
-        start, width = round(before / total * BAR), max(1, round(seconds / total * BAR))
-        print(f"  {name:<9}{seconds * 1000:9.2f} ms  {' ' * start}{'#' * width}")
-        before += seconds
+    for number, hop in enumerate(sample.hops or (sample.phases,), 1):
+        if sample.hops:
+            print(f"  hop {number}")
+        for name, seconds in hop:
+            start, width = round(before / total * BAR), max(1, round(seconds / total * BAR))
+            print(f"  {name:<9}{seconds * 1000:9.2f} ms  {' ' * start}{'#' * width}")
+            before += seconds
     if sample.latency_s is not None:
         more = " (cut off: at least this long)" if sample.censored else ""
         print(f"  {'total':<9}{sample.latency_s * 1000:9.2f} ms{more}")

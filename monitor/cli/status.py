@@ -38,6 +38,7 @@ def _run(arguments: argparse.Namespace) -> int:
         head = ("deployment", "health", "revision", "errors 5m", "p95", "uptime", "budget left")
         print(table(head, [_row(each) for each in deployments]))
         _print_clauses(deployments)
+        _print_checks(deployments)
         for each in incidents:
             print(f"\nOPEN {each['severity']}: {each['summary']} ({each['id']})")
             for note in each["notes"]:
@@ -81,6 +82,15 @@ def _print_clauses(deployments: list[dict[str, Any]]) -> None:
     ]  # fmt: skip
     if rows:
         print("\n" + table(("SLA of", "clause", "limit", "measured", "verdict"), rows))
+
+
+def _print_checks(deployments: list[dict[str, Any]]) -> None:
+    for each in deployments:
+        for picture in each["targets"]:
+            last = picture["last"] or {}
+            failing = [name for name, healthy in last.get("checks", ()) if not healthy]
+            if failing:
+                print(f"\n{picture['target']['id']} reports failing checks: {', '.join(failing)}")
 
 
 def _figure(value: float | None, unit: str) -> str:

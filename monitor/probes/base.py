@@ -123,6 +123,15 @@ class Reach:
     """Whether TLS is spoken from the first byte on."""
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A probe that keeps something open between its runs."""
+
+    def close(self) -> None:
+        """Give it up for good: the probe is not called again."""
+        ...
+
+
 class ProbeConfig(Model):
     """Configuration of one probe; each kind adds `kind: Literal[...]` and its own fields."""
 

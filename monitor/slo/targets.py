@@ -14,6 +14,7 @@ from monitor.slo.tally import Tally
 from monitor.slo.window import TargetWindow, window_span_s
 
 _DAY_S = 86400
+_UNWELL = frozenset({Health.DEGRADED, Health.UNHEALTHY})
 
 
 class TargetState:
@@ -74,6 +75,12 @@ class TargetState:
             return Outcome.UNKNOWN
         return self.last.outcome
 
+    def said(self, now: float) -> str | None:
+        """Return what it said lately of its own health, None when it did not."""
+        return (
+            None if self.last is None or self.outcome(now) is Outcome.UNKNOWN else self.last.health
+        )
+
     def awaits_first(self, now: float) -> bool:
         """Whether this process has just begun and its first sample is still to come."""
         return self.last is None and now - self._since <= self.stale_after_s
@@ -102,7 +109,8 @@ def tallies(states: Iterable[TargetState], window_s: int) -> list[Tally]:
 def health(states: Sequence[TargetState], now: float) -> Health | None:
     """Return what the latest samples of the SLI targets say together.
 
-    Targets that could not be measured do not take part. None (no data) while a process that has
+    One that answers well but says of itself that it is not well makes the whole degraded. Targets
+    that could not be measured do not take part. None (no data) while a process that has
     just begun waits for first samples: an alert that was firing before must not end for that.
     """
     if any(state.awaits_first(now) for state in states):
@@ -112,7 +120,8 @@ def health(states: Sequence[TargetState], now: float) -> Health | None:
     if not bad and not good:
         return Health.UNKNOWN
     if not bad:
-        return Health.HEALTHY
+        words = {state.said(now) for state in states}
+        return Health.DEGRADED if words & _UNWELL else Health.HEALTHY
     return Health.DEGRADED if good else Health.UNHEALTHY
 
 

@@ -13,6 +13,7 @@ from monitor.model import (
     AlertStatus,
     Attempt,
     BucketRow,
+    HeartbeatRow,
     Incident,
     Owed,
     Release,
@@ -53,6 +54,7 @@ class Batch:
     buckets: Sequence[BucketRow] = ()
     born: Sequence[tuple[str, float]] = ()
     """(target, first time it was monitored)."""
+    heartbeats: Sequence[HeartbeatRow] = ()
     seen_at: float | None = None
     """The engine had processed everything up to here."""
 
@@ -70,6 +72,7 @@ class Batch:
             or self.rollbacks
             or self.buckets
             or self.born
+            or self.heartbeats
             or self.seen_at is not None
         )
 
@@ -84,6 +87,7 @@ def merge(first: Batch, second: Batch) -> Batch:
     alerts |= {(row.rule, row.deployment): row for row in second.alerts}
     incidents = {row.id: row for row in (*first.incidents, *second.incidents)}
     buckets = {(b.target, b.width_s, b.start): b for b in (*first.buckets, *second.buckets)}
+    heartbeats = {row.name: row for row in (*first.heartbeats, *second.heartbeats)}
     return Batch(
         transitions=(*first.transitions, *second.transitions),
         alerts=tuple(alerts.values()),
@@ -92,6 +96,7 @@ def merge(first: Batch, second: Batch) -> Batch:
         releases=(*first.releases, *second.releases),
         buckets=tuple(buckets.values()),
         born=(*first.born, *second.born),
+        heartbeats=tuple(heartbeats.values()),
         seen_at=second.seen_at or first.seen_at,
     )
 
@@ -109,6 +114,7 @@ class State:
     rollbacks: Sequence[RollbackRecord] = ()
     buckets: Sequence[BucketRow] = ()
     born: Sequence[tuple[str, float]] = ()
+    heartbeats: Sequence[HeartbeatRow] = ()
     seen_at: float | None = None
     lost_at: float | None = None
     """When a damaged database was moved aside last, by this process or an earlier one, UTC s."""

@@ -17,6 +17,7 @@ from monitor.store.rows import (
     ALERTS,
     ATTEMPTS,
     BUCKETS,
+    HEARTBEATS,
     INCIDENTS,
     MARKS,
     OWED,
@@ -66,6 +67,7 @@ _OLD_INCIDENTS = f"""SELECT id FROM incidents WHERE resolved_at < ?
 _OLD = {
     "transitions": "at < :cut",
     "attempts": "at < :cut",
+    "heartbeats": "at < :cut",
     "releases": f"at < :cut AND id NOT IN ({_LATEST_RELEASES})",
     "rollbacks": f"at < :cut AND state NOT IN ({_UNDER_WAY}) AND id NOT IN ({_LATEST_ROLLBACKS})",
 }
@@ -89,6 +91,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
     if batch.seen_at is not None:
         marks.append(Mark(kind=_SEEN, name="", at=batch.seen_at))
     MARKS.write(connection, marks)
+    HEARTBEATS.write(connection, batch.heartbeats)
 
 
 def load(connection: sqlite3.Connection, now: float) -> State:
@@ -127,6 +130,7 @@ def load(connection: sqlite3.Connection, now: float) -> State:
             if row.start >= last - BUCKET_KEEP_S.get(row.width_s, BUCKET_KEEP_DEFAULT_S)
         ),
         born=tuple((mark.name, mark.at) for mark in marks if mark.kind == _BORN),
+        heartbeats=HEARTBEATS.read(connection),
         seen_at=seen_at,
     )
 

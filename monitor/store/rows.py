@@ -14,6 +14,7 @@ from monitor.model import (
     Attempt,
     BucketRow,
     DeliveryResult,
+    HeartbeatRow,
     Incident,
     Owed,
     Release,
@@ -212,6 +213,12 @@ MARKS = Table(
     key=("kind", "name"),
     codecs={"kind": NAME, "name": NAME, "at": REAL},
 )
+HEARTBEATS = Table(
+    name="heartbeats",
+    make=HeartbeatRow,
+    key=("name",),
+    codecs={"name": NAME, "at": REAL, "times": MAPPING},
+)
 TABLES: tuple[Table[Any], ...] = (
     TRANSITIONS,
     ALERTS,
@@ -222,4 +229,5 @@ TABLES: tuple[Table[Any], ...] = (
     ROLLBACKS,
     BUCKETS,
     MARKS,
+    HEARTBEATS,
 )

@@ -88,7 +88,17 @@ def create_version_1(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_version_1,)
+def add_heartbeats(connection: sqlite3.Connection) -> None:
+    """Keep the pings of jobs over a restart (version 2)."""
+    connection.execute(
+        """CREATE TABLE heartbeats (
+            id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, at REAL NOT NULL,
+            times TEXT NOT NULL, seal INTEGER NOT NULL
+        ) STRICT"""
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_version_1, add_heartbeats)
 """`MIGRATIONS[n]` turns version n into n + 1; version 0 is an empty file."""
 
 

@@ -12,6 +12,7 @@ from monitor.model import (
     Owed,
     Release,
     ReleaseStatus,
+    Sample,
     SendReason,
     Severity,
     Told,
@@ -46,6 +47,7 @@ RELEASE_KIND = {
 CLAUSE_NAMES = {"error_rate": "error rate", "regions": "regions up"}
 OUTCOME_ORDER = (Outcome.BAD, Outcome.UNKNOWN, Outcome.GOOD)
 TARGETS_SHOWN = 12
+SHOWN_VALUES = 4
 BURN_HOT = 1.0
 """Above it the budget ends before its period does."""
 
@@ -205,8 +207,20 @@ def _target(picture: TargetPicture, now: float) -> Markup:
         tag("span", _where(picture), title=target.id),
         tag("b", latency) if latency else None,
         tag("em", why) if why else None,
+        tag("span", said, class_="said") if (said := _said(sample)) else None,
         tag("span", f"{duration_text(now - sample.at)} ago", class_="age"),
     )
+
+
+def _said(sample: Sample) -> str:
+    """Return what a target reports of itself, and what was measured besides its latency."""
+    failing = [name for name, healthy in sample.checks if not healthy]
+    parts = [
+        sample.health if sample.health not in {None, "healthy"} else None,
+        f"failing: {', '.join(failing)}" if failing else None,
+        *(f"{name} {value:.4g}" for name, value in sample.values[:SHOWN_VALUES]),
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _where(picture: TargetPicture) -> str:

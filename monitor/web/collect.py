@@ -18,7 +18,9 @@ from monitor.metrics import (
     OUTBOX_DEPTH,
     OUTBOX_OLDEST,
     PROBE_CERTIFICATE_EXPIRY,
+    PROBE_CHECK,
     PROBE_PHASE,
+    PROBE_VALUE,
     REGION_LABELS,
     SLA_CLAUSE,
     SLO_BUDGET,
@@ -242,6 +244,11 @@ def _target(sheet: _Sheet, engine: Engine, target: Target) -> None:
         where = target_row(target)
         for phase, seconds in sample.phases:
             sheet.add(PROBE_PHASE, (*where, phase), seconds)
+        # Kinds bound the names and their number.
+        for check, healthy in sample.checks:
+            sheet.add(PROBE_CHECK, (*where, check), healthy)
+        for name, value in sample.values:
+            sheet.add(PROBE_VALUE, (*where, name), value)
         sheet.add(PROBE_CERTIFICATE_EXPIRY, where, sample.certificate_expires_at)
 
 

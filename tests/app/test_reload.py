@@ -20,10 +20,12 @@ from monitor.app.surroundings import Surroundings
 from monitor.config.load import load_plan
 from monitor.config.plan import Plan
 from monitor.metrics import RELOAD_OK, Telemetry
+from monitor.model import HeartbeatRow
 from monitor.notify.base import NotifyIO
 from monitor.probes.base import ProbeIO
 from monitor.probes.resolver import Resolver
 from monitor.rollback.base import HookIO
+from monitor.store.base import State
 from tests.support.memory import MemoryStore
 
 
@@ -89,3 +91,15 @@ async def test_of_two_reloads_the_later_wins(tmp_path: Path) -> None:
 
     app, said, metric = await reloaded(plan(tmp_path, "shop"), read, 2)
     assert (app.plan.service, said, metric) == ("new", [None, None], 1)
+
+
+async def test_what_jobs_reported_outlives_a_restart(tmp_path: Path) -> None:
+    """The board takes over what was stored; what cannot be used is said and left."""
+    app, _, _ = await reloaded(plan(tmp_path, "shop"), lambda: plan(tmp_path, "shop"), 1)
+    good = HeartbeatRow(name="shop/backup", at=1.0, times={"finished_at": 5.0})
+    app._restore(State(heartbeats=(good,)))
+    known = app.heartbeats.last("shop/backup")
+    assert known is not None
+    assert known.finished_at == 5.0
+    app._restore(State(heartbeats=(HeartbeatRow(name="x", at=1.0, times={"finished_at": "y"}),)))  # type: ignore[dict-item]
+    assert app.heartbeats.last("x") is None

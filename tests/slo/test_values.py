@@ -241,3 +241,28 @@ def test_one_target_can_be_asked_for() -> None:
     assert engine.target_window("web/eu", 300, 1.0).bad == 0
     assert engine.window("web", 300, 1.0).bad == 0
     assert engine.last_sample("nobody") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "outcomes", "expected"),
+    [
+        (("healthy", "healthy"), (GOOD, GOOD), "healthy"),
+        (("degraded", None), (GOOD, GOOD), "degraded"),
+        (("unhealthy", "healthy"), (GOOD, GOOD), "degraded"),
+        (("degraded", None), (BAD, GOOD), "degraded"),
+        (("unhealthy", "healthy"), (BAD, BAD), "unhealthy"),
+        (("degraded", None), (UNKNOWN, GOOD), "healthy"),
+    ],
+)
+def test_what_targets_say_of_themselves_counts_for_health(
+    words: tuple[str | None, ...], outcomes: tuple[Outcome, ...], expected: str
+) -> None:
+    """Whoever answers well but does not feel well makes the whole degraded."""
+    engine = Engine([spec(EU, US)], [], 0.0)
+    said = [
+        sample(10.0, outcome, each.id, health=word)
+        for each, outcome, word in zip((EU, US), outcomes, words, strict=True)
+    ]
+    engine.step(12.0, said)
+    assert value(engine, "health", 12.0) == expected
+    assert value(engine, "health", 500.0) == "unknown"

@@ -6,16 +6,20 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from monitor.store.base import StoreError, StoreVersionError
+from monitor.model import HeartbeatRow
+from monitor.store.base import Batch, StoreError, StoreVersionError
 from monitor.store.database import Database
+from monitor.store.rows import RELEASES, TABLES
 from monitor.store.schema import MIGRATIONS, version_of
 
 FILE = "slo-monitor.db"
+LATEST = len(MIGRATIONS)
 OpenDatabase = Callable[..., Database]
 
 
@@ -45,12 +49,29 @@ def test_older_version_is_copied_and_migrated(
     assert new.load(make.now) == before
     new.close()
     assert look(tmp_path / FILE, "SELECT revision, author FROM releases") == [("i1", None)]
-    assert look(tmp_path / FILE, "PRAGMA user_version") == [(2,)]
-    copy = tmp_path / f"{FILE}.v1.bak"
-    assert look(copy, "PRAGMA user_version") == [(1,)]
+    assert look(tmp_path / FILE, "PRAGMA user_version") == [(LATEST + 1,)]
+    copy = tmp_path / f"{FILE}.v{LATEST}.bak"
+    assert look(copy, "PRAGMA user_version") == [(LATEST,)]
     assert copy.stat().st_mode & 0o077 == 0
     shutil.copy(copy, tmp_path / FILE)
     assert open_database(tmp_path).load(make.now) == before
+
+
+def test_the_first_version_is_still_read(
+    tmp_path: Path, open_database: OpenDatabase, make: Any
+) -> None:
+    """What a program of before wrote is there, and what it did not know yet can be added."""
+    release = make.batch().releases[0]
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection, connection:
+        MIGRATIONS[0](connection)
+        RELEASES.write(connection, [release])
+        connection.execute("PRAGMA user_version = 1")
+    new = open_database(tmp_path)
+    assert new.load(make.now).releases == (release,)
+    row = HeartbeatRow(name="shop/backup", at=make.now, times={"finished_at": 5.0, "late": None})
+    new.commit(Batch(heartbeats=(row,)))
+    new.commit(Batch(heartbeats=(replace(row, at=make.now + 1),)))
+    assert new.load(make.now).heartbeats == (replace(row, at=make.now + 1),)
 
 
 def test_new_and_current_databases_are_not_copied(
@@ -70,7 +91,9 @@ def test_failed_migration_changes_nothing(
     old.commit(make.batch())
     before = old.load(make.now)
     old.close()
-    with pytest.raises(StoreError, match="cannot migrate from schema version 1: no such table"):
+    with pytest.raises(
+        StoreError, match=f"cannot migrate from schema version {LATEST}: no such table"
+    ):
         open_database(tmp_path, (*MIGRATIONS, fail_midway))
     assert open_database(tmp_path).load(make.now) == before
 
@@ -83,7 +106,9 @@ def test_newer_version_is_left_untouched(
     newer.commit(make.batch())
     newer.close()
     before = (tmp_path / FILE).read_bytes()
-    with pytest.raises(StoreVersionError, match=r"schema version 2 .* versions up to 1: run the"):
+    with pytest.raises(
+        StoreVersionError, match=rf"schema version {LATEST + 1} .* versions up to {LATEST}: run the"
+    ):
         open_database(tmp_path)
     assert (tmp_path / FILE).read_bytes() == before
     assert {file.name for file in tmp_path.iterdir()} == {FILE, "slo-monitor.lock"}
@@ -112,4 +137,4 @@ def test_created_version_is_the_latest() -> None:
         for step in MIGRATIONS:
             step(connection)
         tables = connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'")
-        assert tables.fetchone() == (9,)
+        assert tables.fetchone() == (len(TABLES),)

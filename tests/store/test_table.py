@@ -19,6 +19,7 @@ from monitor.model import (
     AlertStatus,
     Attempt,
     BucketRow,
+    HeartbeatRow,
     Incident,
     Owed,
     Release,
@@ -41,6 +42,7 @@ VALUE_OF: dict[str, type] = {
     "rollbacks": RollbackRecord,
     "buckets": BucketRow,
     "marks": Mark,
+    "heartbeats": HeartbeatRow,
 }
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_from(
     [

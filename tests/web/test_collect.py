@@ -7,6 +7,7 @@ import gc
 import math
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count, pairwise
@@ -20,10 +21,12 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitor.model import DeliveryResult, RollbackState
+from monitor.metrics import Telemetry
+from monitor.model import DeliveryResult, Outcome, RollbackState, Sample
+from monitor.slo.engine import Engine
 from monitor.web.collect import LINES_PER_PART, Family, collect
 from monitor.web.exposition import Format, render
-from tests.web.world import NOW, SPECS, World
+from tests.web.world import NOW, RULES, SPECS, World
 
 BASE_UNITS = ("seconds", "ratio", "info", "total")
 UNITLESS = {
@@ -294,3 +297,39 @@ async def test_an_empty_configuration_still_shows_ourselves(empty_world: World) 
 async def test_live_details_are_there(world: World, name: str) -> None:
     """Phases of the latest probe and SLA clauses."""
     assert values(await gather(world), name, deployment="shop-production")
+
+
+async def test_what_a_target_reports_is_exposed_as_long_as_it_does() -> None:
+    """Checks and figures of the latest sample; a name that is gone leaves no series behind."""
+    target = SPECS[0].targets[0]
+
+    async def rows(*samples: Sample) -> dict[str, str]:
+        engine = Engine(SPECS, RULES, NOW - 60)
+        engine.step(NOW, samples)
+        text = "".join(
+            part.decode()
+            for family in await collect(
+                engine, Telemetry(), channels=(), backlog={}, now=NOW, monotonic=time.monotonic
+            )
+            for part in family.parts()
+        )
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        return dict(line.rsplit(" ", 1) for line in lines if line.startswith("monitor_probe_"))
+
+    first = Sample(
+        target=target.id, at=NOW - 20, outcome=Outcome.GOOD,
+        checks=(("database", True), ("cache", False)), values=(("performance", 93.5),),
+    )  # fmt: skip
+    where = (
+        f'{{deployment="{target.deployment}",environment="{target.environment}",'
+        f'target="{target.id}",region="{target.region}",'
+    )
+    found = await rows(first)
+    assert found[f'monitor_probe_check_ok{where}check="database"}}'] == "1.0"
+    assert found[f'monitor_probe_check_ok{where}check="cache"}}'] == "0.0"
+    assert found[f'monitor_probe_value{where}name="performance"}}'] == "93.5"
+    later = Sample(target=target.id, at=NOW - 5, outcome=Outcome.GOOD, checks=(("cache", True),))
+    found = await rows(first, later)
+    assert [name for name in found if "check=" in name or "name=" in name] == [
+        f'monitor_probe_check_ok{where}check="cache"}}'
+    ]

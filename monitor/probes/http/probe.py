@@ -123,7 +123,7 @@ class HttpProbe:
         return await self._measured(at, deadline_s, trace, deadline, self._answer(trace))
 
     def close(self) -> None:
-        """Give up what is kept between runs; a later run starts afresh."""
+        """Give up what is kept between runs, also what a run under way would keep."""
         if self._kept is not None:
             self._kept.close()
 
