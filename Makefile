@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BENCH ?=
 
-.PHONY: run test check bench format lock
+.PHONY: run test check bench docs format lock
 
 $(BIN)/.installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=python3.x" >&2; exit 2; }
@@ -28,6 +28,9 @@ check: $(BIN)/.installed
 
 bench: $(BIN)/.installed
 	@$(BIN)/python bench/run.py $(BENCH)
+
+docs: $(BIN)/.installed
+	@$(BIN)/python docs/generate.py
 
 format: $(BIN)/.installed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -18,6 +18,7 @@ from functools import partial
 from monitor.metrics import Telemetry
 from monitor.model import Clock, Outcome, Sample, Target
 from monitor.probes.base import Closing, Probe, QuickProbe, Run
+from monitor.probes.reason import Reason
 from monitor.probes.stall import Pulse
 from monitor.probes.verdict import raised
 
@@ -177,13 +178,13 @@ class Scheduler:
         if len(self._in_flight) >= IN_FLIGHT_CAP:
             self._telemetry.observe_lateness(now - at)
             self._telemetry.count_skipped("overload", 1)
-            self._deliver(_unknown(target, now, "overload", "too many probes in flight"))
+            self._deliver(_unknown(target, now, Reason.OVERLOAD, "too many probes in flight"))
             return
         at_host = self._at_hosts.get(job.host, 0)
         if at_host >= PER_HOST_CAP and job.host:
             self._telemetry.observe_lateness(now - at)
             self._telemetry.count_skipped("host_busy", 1)
-            self._deliver(_unknown(target, now, "host_busy", f"too many probes of {job.host}"))
+            self._deliver(_unknown(target, now, Reason.HOST_BUSY, f"too many probes of {job.host}"))
             return
         self._at_hosts[job.host] = at_host + 1
         flight = _Flight(target, job.host, now + target.timeout_s + SLACK_S)
@@ -270,8 +271,10 @@ class Scheduler:
 
 
 def _overrun(flight: _Flight) -> Sample:
-    return _unknown(flight.target, flight.at, "prober_error", "the probe overran its deadline")
+    return _unknown(flight.target, flight.at, Reason.PROBER_ERROR, "the probe overran its deadline")
 
 
-def _unknown(target: Target, at: float, reason: str, detail: str) -> Sample:
-    return Sample(target=target.id, at=at, outcome=Outcome.UNKNOWN, reason=reason, detail=detail)
+def _unknown(target: Target, at: float, reason: Reason, detail: str) -> Sample:
+    return Sample(
+        target=target.id, at=at, outcome=Outcome.UNKNOWN, reason=reason.value, detail=detail
+    )

@@ -8,7 +8,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from monitor.fields import Duration, Model, Name
@@ -135,10 +135,17 @@ class Closing(Protocol):
 class ProbeConfig(Model):
     """Configuration of one probe; each kind adds `kind: Literal[...]` and its own fields."""
 
+    example: ClassVar[str]
+    """One probe in YAML, as users would write it: it stands in the documentation, and runs."""
+
     kind: str
+    """Which kind of probe it is."""
     name: Name | None = None
+    """Its name within the deployment, part of the target's id; the kind by default."""
     interval_s: Duration | None = None
+    """How often it starts, whether or not earlier ones have ended; `defaults.interval` (15s)."""
     timeout_s: Duration | None = None
+    """How long it may take, at most the interval; `defaults.timeout` (10s)."""
 
     @property
     def is_inverted(self) -> bool:

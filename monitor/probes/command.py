@@ -44,6 +44,7 @@ class ExitCodes(Model):
     """What exit codes mean; any that is not named is BAD (`failed`)."""
 
     good: list[ExitCode] = Field(default_factory=lambda: [0])
+    """Codes that mean GOOD."""
     unknown: list[ExitCode] = Field(default_factory=lambda: [75])
     """The program could not measure. 75 is EX_TEMPFAIL."""
 
@@ -59,11 +60,13 @@ class CommandValue(Model):
     """A number in the program's JSON, with its limits."""
 
     path: JsonPathText
+    """Where the number stands in the JSON that the program prints."""
     scale: float = 1.0
     """Lighthouse's scores are 0-1: with `scale: 100` they read as people know them."""
     min: float | None = None
     """A smaller value, after scaling, is BAD (`json`)."""
     max: float | None = None
+    """A larger number is BAD."""
 
 
 class CommandProbeConfig(ProbeConfig):
@@ -90,7 +93,9 @@ class CommandProbeConfig(ProbeConfig):
     )
     """All of the program's environment, beside `PROBE_URL`, `PROBE_DEPLOYMENT`, `PROBE_REGION`."""
     cwd: str | None = None
+    """Directory in which it runs; by default that of the monitor."""
     exit_codes: ExitCodes = ExitCodes()
+    """What its exit code means; 0 is GOOD and every other BAD unless this says so."""
     json_: list[JsonAssertion] = Field(default_factory=list, alias="json")
     """Of standard output, at most 1 MiB; looked at when the exit code is good."""
     values: Annotated[

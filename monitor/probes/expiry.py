@@ -37,11 +37,13 @@ class ExpiryProbeConfig(ProbeConfig):
     expires: Date | None = None
     """The first moment at which it is no longer valid; a date alone means its midnight."""
     last_rotated: Date | None = None
+    """The day from which `every` counts."""
     file: Annotated[str, Field(min_length=1)] | None = None
     """Looked at anew in every run; a file that cannot be looked at is UNKNOWN."""
     every_s: Annotated[Duration, Field(gt=0)] | None = None
     """How long it is valid after its last rotation."""
     notice_s: Duration = 14 * DAY_S
+    """How long before the date it becomes BAD (`expiring`)."""
     timezone: Zone = UTC_ZONE
     """Of dates that name none."""
 

@@ -42,6 +42,7 @@ class HealthProbeConfig(ProbeConfig):
     path: UrlPath = "/api/health"
     """Appended to the deployment's URL. Redirects are not followed."""
     headers: Headers = Field(default_factory=dict)
+    """Sent with the request; to the deployment's own origin only."""
     degraded_is: Literal["good", "bad"] = "good"
     """Whether a degraded deployment counts as up."""
     max_age_s: Duration | None = None

@@ -40,6 +40,7 @@ class Resource(Model):
     """One file, with what is asked of it beyond its status."""
 
     path: UrlPath
+    """Of the resource, below the deployment's URL."""
     content_type: Annotated[str, Field(min_length=1)] | None = None
     """Such as `text/javascript`; what follows a semicolon is not looked at."""
     min_size_bytes: Annotated[Size, Field(le=_MAX_SIZE)] | None = None
@@ -65,6 +66,7 @@ class ResourcesProbeConfig(ProbeConfig):
     status: Statuses = _OK
     """Redirects are not followed."""
     headers: Headers = Field(default_factory=dict)
+    """Sent with every request; to the deployment's own origin only."""
     ca_file: str | None = None
     """PEM file with the authorities to trust instead of the system's."""
     insecure: bool = False

@@ -86,15 +86,20 @@ class Mailbox:
 
 @asynccontextmanager
 async def smtp_server(
-    directory: Path, *, starttls: bool = True, implicit_tls: bool = False
+    directory: Path,
+    *,
+    starttls: bool = True,
+    implicit_tls: bool = False,
+    hostname: str = "127.0.0.1",
+    authority: trustme.CA | None = None,
 ) -> AsyncIterator[Mailbox]:
     """Yield the mailbox of a running server; the authority's certificate is written to `directory`.
 
     After STARTTLS AUTH is required; with implicit TLS it is offered; without TLS there is none.
     """
-    authority = trustme.CA()
+    authority = authority or trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert(hostname).configure_cert(context)
     mailbox = Mailbox(ca_file=str(directory / "ca.pem"))
     authority.cert_pem.write_to_path(mailbox.ca_file)
     loop = asyncio.get_running_loop()

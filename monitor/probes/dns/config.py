@@ -45,9 +45,11 @@ class DnsProbeConfig(ProbeConfig):
     """The name to ask for; the host of the deployment's URL by default. For `type: PTR` an address
     will do."""
     record_type: RecordType = Field(default="A", alias="type")
+    """What is asked for."""
     server: Line | None = None
     """`host:port` (port 53 by default); the machine's first name server when it is not given."""
     transport: Literal["udp", "tcp"] = "udp"
+    """How the question is sent."""
     rcode: ResponseCode = "NOERROR"
     """The response code to expect."""
     answers_match: Regex | None = None

@@ -36,18 +36,21 @@ class CaptureFromHeader(Model):
     """The value of a response header."""
 
     header: Annotated[str, Field(min_length=1)]
+    """The header whose value is captured."""
 
 
 class CaptureFromText(Model):
     """The first group of a pattern in the body, or all that it matches when it has no group."""
 
     regex: Regex
+    """RE2 whose first group, or whole match, is captured from the body."""
 
 
 class FlowStep(Model):
     """One request, what its answer must look like, and what later steps need from it."""
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    """What is asked."""
     path: UrlPath = "/"
     """Appended to the deployment's URL; `{name}` stands for a captured value, percent-encoded."""
     headers: Headers = Field(default_factory=dict)
@@ -57,9 +60,11 @@ class FlowStep(Model):
     status: Statuses = _SUCCESS
     """Redirects are answers: they are not followed."""
     body_contains: Annotated[str, Field(min_length=1)] | None = None
+    """A text that must be somewhere in the body."""
     body_matches: Regex | None = None
     """RE2, somewhere in the body."""
     json_: list[JsonAssertion] = Field(default_factory=list, alias="json")
+    """What must hold in the body, which must be JSON then."""
     capture: dict[CaptureName, JsonPathText | CaptureFromHeader | CaptureFromText] = Field(
         default_factory=dict
     )
@@ -126,6 +131,7 @@ class FlowProbeConfig(ProbeConfig):
 
     kind: Literal["flow"] = "flow"
     steps: Annotated[list[FlowStep], Field(min_length=1, max_length=MAX_STEPS)]
+    """One request after the other; the first that fails ends the run."""
     max_body_bytes: Annotated[Size, Field(gt=0, le=_MAX_BODY_LIMIT)] = 256 * 1024
     """Read no more than this of each answer."""
     ca_file: str | None = None

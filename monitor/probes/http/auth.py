@@ -47,7 +47,9 @@ class BasicAuth(Model):
     """User name and password."""
 
     username: str
+    """Printable, without a colon."""
     password: Secret
+    """A reference: `{env: NAME}` or `{file: PATH}`."""
 
     @model_validator(mode="after")
     def _check_username(self) -> Self:
@@ -61,8 +63,11 @@ class OAuth2(Model):
     """Client credentials (RFC 6749, section 4.4)."""
 
     token_url: Annotated[str, AfterValidator(_check_token_url)]
+    """Where tokens are to be had."""
     client_id: str
+    """Who asks for a token."""
     client_secret: Secret
+    """A reference: `{env: NAME}` or `{file: PATH}`."""
     scope: str | None = None
     """Scopes to ask for, separated by spaces."""
 
@@ -71,8 +76,11 @@ class Auth(Model):
     """One way to authenticate with the deployment's own origin; a redirect elsewhere gets none."""
 
     basic: BasicAuth | None = None
+    """A user and a password."""
     bearer: Secret | None = None
+    """A token: `{env: NAME}` or `{file: PATH}`."""
     oauth2: OAuth2 | None = None
+    """Client credentials: a token is fetched, kept as long as it lasts, and sent."""
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:

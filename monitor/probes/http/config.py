@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -46,15 +46,26 @@ def _are_redirects(statuses: StatusRanges) -> bool:
 
 
 class HttpProbeConfig(ProbeConfig):
-    """One HTTP or HTTPS request and what its answer must look like."""
+    """One HTTP or HTTPS request and what its answer must look like.
+
+    Every run connects afresh unless `keep_alive` is on. The phases are resolve, connect, tls, send,
+    wait (up to the first byte) and transfer, summed over redirects.
+    """
+
+    example: ClassVar[str] = (
+        "{kind: http, name: home, path: /, status: 200, body_contains: Shop, "
+        "headers_match: {content-type: ^text/html}, max_latency: 3s}"
+    )
 
     kind: Literal["http"] = "http"
     path: UrlPath = "/"
     """Appended to the deployment's URL; `/` stands for that URL as it is written."""
     method: Literal["GET", "HEAD", "POST"] = "GET"
+    """What is asked; only POST sends a body."""
     headers: Headers = Field(default_factory=dict)
     """Secrets, Authorization, Cookie and Host are sent to the deployment's own origin only."""
     body: str | None = None
+    """Sent with POST."""
     auth: Auth | None = None
     """Goes to the deployment's own origin only."""
     client_certificate: ClientCertificate | None = None
@@ -74,9 +85,11 @@ class HttpProbeConfig(ProbeConfig):
     headers_match: HeaderPatterns = Field(default_factory=dict)
     """Name of a header and what RE2 must find in one of its values."""
     body_contains: Annotated[str, Field(min_length=1)] | None = None
+    """A text that must be somewhere in the body."""
     body_matches: Regex | None = None
     """RE2, somewhere in the body."""
     json_: list[JsonAssertion] = Field(default_factory=list, alias="json")
+    """What must hold in the body, which must be JSON then."""
     cel: Cel | None = None
     """Must be true; over status, headers (names in lower case), body, json, latency_ms, phases."""
     max_latency_s: Duration | None = None

@@ -153,12 +153,17 @@ class JsonAssertion(Model):
     """Conditions on one place of a JSON body; all of those given must hold."""
 
     path: JsonPathText
+    """Where to look in the body."""
     equals: str | bool | int | float | None = None
+    """The value that must stand there."""
     exists: bool | None = None
+    """Whether anything must stand there, or nothing may."""
     matches: Regex | None = None
     """RE2, somewhere in a text."""
     less_than: float | None = None
+    """The number there must be less than this."""
     greater_than: float | None = None
+    """The number there must be greater than this."""
 
     @model_validator(mode="after")
     def _has_condition(self) -> Self:

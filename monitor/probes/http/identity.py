@@ -13,6 +13,7 @@ class ClientCertificate(Model):
     cert_file: str
     """The certificate, followed by those that lead to its authority."""
     key_file: str
+    """PEM file with its private key."""
 
     def __call__(self, context: ssl.SSLContext) -> None:
         """Show it to whoever asks a connection of `context`.
