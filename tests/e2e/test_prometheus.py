@@ -75,6 +75,12 @@ async def test_every_panel_of_the_dashboard_has_data_on_a_real_prometheus(tmp_pa
     assert len(queries) > 10
     async with cast(tmp_path) as story:
         target = story.daemon.url.removeprefix("http://")
+        story.config["deployments"][0]["probes"] = [
+            {"kind": "http", "name": "home"},
+            {"kind": "health", "path": "/api/health"},
+            {"kind": "flow", "steps": [{"path": "/"}]},
+        ]
+        story.write()
         await story.daemon.start()
         async with prometheus(tmp_path, target) as client:
             await story.daemon.wait_for(

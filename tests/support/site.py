@@ -23,4 +23,5 @@ class Site:
             return Reply(status=200, body=json.dumps({"version": self.version}).encode())
         if self.version == self.bad_version:
             return Reply(status=503, body=b"bad release")
-        return Reply(status=200, body=b'{"status": "healthy"}')
+        checks = {"database": {"status": "healthy"}}
+        return Reply(status=200, body=json.dumps({"status": "healthy", "checks": checks}).encode())
