@@ -81,7 +81,7 @@ def open_blind_incident(
         rule=transition.rule,
         deployment=transition.deployment,
         service=service,
-        environment="",
+        environment="monitoring",
         severity=Severity.CRITICAL,
         channels=channels,
         condition="nothing that is watched can be seen",

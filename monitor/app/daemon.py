@@ -38,7 +38,7 @@ from monitor.recovery import Lever, Recovery
 from monitor.rollback.guard import Evidence, RollbackPolicy
 from monitor.scheduler import Job, Scheduler
 from monitor.slo.engine import DeploymentSpec, Engine
-from monitor.slo.sight import DARK, PROBER
+from monitor.slo.sight import DARK, PROBER, proves_sight
 from monitor.store.base import IncidentHistory, State, StoreError
 
 log = logging.getLogger(__name__)
@@ -246,6 +246,7 @@ class App:
 
     def _probe(self, plan: Plan, jobs: Sequence[Job], witnesses: Sequence[Job]) -> None:
         self._witnesses = witnesses
+        self._testimony: dict[str, bool | None] = {job.target.id: None for job in witnesses}
         self.confirmer.replace_subjects(list(_subjects(plan)), self._probe_io(plan))
         self.scheduler.replace_jobs([*jobs, *witnesses])
 
@@ -253,11 +254,26 @@ class App:
         """Hand a sample on; what may be our own network's fault is asked about at once."""
         self.pipeline.offer(sample)
         self.confirmer.notice(sample)
+        if sample.target in self._testimony:
+            self._hear(sample)
         if sample.reason in DARK and self._witnesses:
             now = self._around.clock.now()
             if now - self._called_at >= CALL_WITNESSES_S:
                 self._called_at = now
                 self.scheduler.start_now(self._witnesses)
+
+    def _hear(self, sample: Sample) -> None:
+        """Say when a witness begins or ceases to be of use: nobody else would notice."""
+        answers = proves_sight(sample)
+        if answers is not self._testimony[sample.target]:
+            self._testimony[sample.target] = answers
+            if answers:
+                log.info("a witness answers", extra={"witness": sample.target})
+            else:
+                why = f"{sample.reason}: {sample.detail}"
+                log.warning(
+                    "a witness does not answer", extra={"witness": sample.target, "why": why}
+                )
 
     # --- building ---------------------------------------------------------------------------
 
@@ -305,8 +321,9 @@ class App:
 
     def _witness_jobs(self, plan: Plan) -> list[Job]:
         us = Deployment(name=PROBER, service=plan.service, environment="", url="")
+        io = self._probe_io(plan)
         return [
-            Job(bound.target, bound.config.build(bound.target, us, bound.url, self._around.probes))
+            Job(bound.target, bound.config.build(bound.target, us, bound.url, io))
             for bound in plan.witnesses
         ]
 

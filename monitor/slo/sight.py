@@ -169,7 +169,7 @@ class Sight:
         if is_waiting or len(dark) < _FEWEST:
             self.is_doubtful = is_waiting and now - since <= HOLD_S
         else:
-            why = f"nothing answers, in none of {len(dark)} networks"
+            why = f"nothing answers in any of {len(dark)} networks"
             self.blindness = Blindness(since, why, is_own=False)
 
     def _answered_until(self, network: str, at: float) -> bool:
@@ -196,8 +196,15 @@ def doubted(sample: Sample) -> Sample:
     )
 
 
-def _is_proof(sample: Sample, target: Target) -> bool:
+def proves_sight(sample: Sample) -> bool:
+    """Whether something out there answered, whatever it said."""
     if sample.outcome is Outcome.GOOD:
-        # What must fail is as good as ever when the network is gone.
-        return not target.inverted
-    return sample.outcome is Outcome.BAD and sample.reason != _NOT_ASKED
+        return True
+    is_silent = sample.reason in DARK or sample.reason == _NOT_ASKED
+    return sample.outcome is Outcome.BAD and not is_silent
+
+
+def _is_proof(sample: Sample, target: Target) -> bool:
+    # What must fail is as good as ever when the network is gone.
+    is_ambiguous = target.inverted and sample.outcome is Outcome.GOOD
+    return not is_ambiguous and proves_sight(sample)
