@@ -215,12 +215,10 @@ def _target(picture: TargetPicture, now: float) -> Markup:
 def _said(sample: Sample) -> str:
     """Return what a target reports of itself, and what was measured besides its latency."""
     failing = [name for name, healthy in sample.checks if not healthy]
-    parts = [
-        sample.health if sample.health not in {None, "healthy"} else None,
-        f"failing: {', '.join(failing)}" if failing else None,
-        *(f"{name} {value:.4g}" for name, value in sample.values[:SHOWN_VALUES]),
-    ]
-    return "; ".join(part for part in parts if part)
+    # Where the detail is told, it names them already.
+    parts = [f"failing: {', '.join(failing)}"] if failing and not sample.detail else []
+    parts += [f"{name} {value:.4g}" for name, value in sample.values[:SHOWN_VALUES]]
+    return "; ".join(parts)
 
 
 def _where(picture: TargetPicture) -> str:
