@@ -14,7 +14,7 @@ import contextlib
 import gzip
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench.support.figures import Figure, conclude
@@ -81,13 +81,13 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.transport.abort() if writer.is_closing() else writer.close()
 
 
-async def measure() -> dict[str, dict[str, Any]]:
-    """Return what each bomb did."""
+async def measure(names: Sequence[str] = BOMBS) -> dict[str, dict[str, Any]]:
+    """Return what each of these bombs did."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     found = {}
     async with server:
-        for name in BOMBS:
+        for name in names:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "bench.support.prober", f"{base}/well", f"{base}/{name}"),
                 stdout=asyncio.subprocess.PIPE,

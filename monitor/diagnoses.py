@@ -38,12 +38,15 @@ class Look:
     """With the first address that took a connection, where TLS is spoken at once."""
 
 
-def judge(sample: Sample, look: Look) -> tuple[Cause, str]:
-    """Return what to blame for `sample`, and a line for people."""
-    if look.lookup.failure:
+def judge(sample: Sample, look: Look) -> tuple[Cause, str] | None:
+    """Return what to blame for `sample`, and a line for people; None when it may be ourselves."""
+    if look.lookup.failure == "dns":
         return Cause.DNS, f"{look.host} cannot be looked up: {look.lookup.detail}"
+    if look.lookup.failure or not look.connections:
+        # Our own resolver, or an address that we may not connect to.
+        return None
     if sample.reason in _DNS:
-        found = _list(look.connections) or "no address"
+        found = _list(look.connections)
         return Cause.DNS, f"{look.host} could not be looked up a moment ago, and now is {found}"
     if all(each.failure for each in look.connections):
         return _unconnected(look)
@@ -64,7 +67,8 @@ def _trouble_with_tls(sample: Sample, look: Look) -> tuple[Cause, str] | None:
 def _connected(sample: Sample, look: Look) -> tuple[Cause, str]:
     reached = _reached(look)
     failed = [each for each in look.connections if each.failure]
-    if failed:
+    is_unconnected = sample.reason in _UNCONNECTED
+    if failed and is_unconnected:
         return Cause.ROUTE, (
             f"{len(failed)} of {len(look.connections)} addresses cannot be connected to: "
             f"{_list(failed)}; {reached.address} can"
@@ -72,9 +76,11 @@ def _connected(sample: Sample, look: Look) -> tuple[Cause, str]:
     how = f"{reached.address} accepts connections in {reached.seconds * 1000:.2g} ms"
     if look.handshake is not None:
         how += f" and TLS in {look.handshake.seconds * 1000:.2g} ms"
+    if failed:
+        how += f" ({_list(failed)} does not)"
     if sample.reason in _SLOW:
         return Cause.SLOW, f"{how}, but its answers are slow"
-    if sample.reason in _UNCONNECTED:
+    if is_unconnected:
         return Cause.ROUTE, f"{how} now, but did not a moment ago"
     return Cause.APP, f"{how}, so the application itself answers wrongly"
 

@@ -106,7 +106,7 @@ class Scheduler:
     def replace_jobs(self, jobs: Sequence[Job]) -> None:
         """Probe exactly these from now on; a target that stays keeps its rhythm."""
         now = self._clock.now()
-        self._close({job.probe for job in jobs})
+        self._close({id(job.probe) for job in jobs})
         self._heap = []
         for number, job in enumerate(jobs):
             phase = phase_s(job.target)
@@ -150,10 +150,10 @@ class Scheduler:
                     self._end(flight)
         self._close(set())
 
-    def _close(self, kept: Collection[Probe]) -> None:
-        """Let all probes but `kept` give up what they hold between runs."""
+    def _close(self, kept: Collection[int]) -> None:
+        """Let all probes but `kept` (their `id`) give up what they hold between runs."""
         for _, _, _, job, _ in self._heap:
-            if job.probe not in kept and isinstance(job.probe, Closing):
+            if id(job.probe) not in kept and isinstance(job.probe, Closing):
                 job.probe.close()
 
     async def _wait_for(self, wait_s: float) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import bombs, open_loop
 from bench.run import HERE, benches, main
 from bench.support.figures import Figure, conclude
 from bench.support.processes import Child, require
@@ -77,3 +78,15 @@ def test_processor_time_is_the_kernels_account() -> None:
         pass
     assert me.cpu_s() - before == pytest.approx(time.process_time() - told_before, abs=0.03)
     assert 1 < me.rss_mib() < 10_000
+
+
+def test_the_open_loop_shows_the_true_share() -> None:
+    """It runs on virtual time, so what it says is the same on every machine."""
+    assert open_loop.main() == 0
+
+
+async def test_a_bomb_is_measured_in_a_process_of_its_own() -> None:
+    """What it says is a figure and the reason of the probe."""
+    found = await bombs.measure(("endless_header",))
+    assert found["endless_header"]["reason"] == "too_large_headers"
+    assert found["endless_header"]["grown_mib"] >= 0

@@ -24,8 +24,6 @@ def look(*connections: Tried, lookup: Tried = NAME, handshake: Tried | None = No
         ("dns", look(lookup=Tried("shop.test", 0.1, "dns", "no such name")), "dns",
          "shop.test cannot be looked up: no such name"),
         ("resolver", look(WELL), "dns", f"could not be looked up a moment ago, and now is {A}"),
-        ("status", look(lookup=Tried("shop.test", 2, "timeout", "nothing within 2 s")), "dns",
-         "cannot be looked up: nothing within 2 s"),
         ("connect_refused", look(REFUSED), "app", "the host is there, the service is not"),
         ("connect_timeout", look(HANGS), "route", f"no connection to {A}: nothing within 2 s"),
         ("connect_timeout", look(HANGS, REFUSED), "route", f"no connection to {A}"),
@@ -43,6 +41,10 @@ def look(*connections: Tried, lookup: Tried = NAME, handshake: Tried | None = No
         ("slow", look(WELL, handshake=Tried(A, 0.02)), "slow", "and TLS in 20 ms, but its answers"),
         ("status", look(WELL), "app", "in 3 ms, so the application itself answers wrongly"),
         ("reset", look(WELL), "app", "the application itself"),
+        ("status", look(WELL, Tried(B, 2, "connect_unreachable", "no route")), "app",
+         f"{A} accepts connections in 3 ms ({B} does not), so the application itself"),
+        ("slow", look(WELL, Tried(B, 2, "connect_unreachable", "no route")), "slow",
+         f"({B} does not), but its answers are slow"),
     ],
 )  # fmt: skip
 def test_what_is_to_blame(reason: str, found: Look, cause: str, words: str) -> None:
@@ -50,6 +52,15 @@ def test_what_is_to_blame(reason: str, found: Look, cause: str, words: str) -> N
     sample = Sample(
         target="t", at=0.0, outcome=Outcome.BAD, reason=reason, detail="what the probe said"
     )
-    blamed, text = judge(sample, found)
-    assert blamed is Cause(cause)
-    assert words in text
+    judged = judge(sample, found)
+    assert judged is not None
+    assert judged[0] is Cause(cause)
+    assert words in judged[1]
+
+
+@pytest.mark.parametrize("failure", ["resolver", "timeout", "address_denied", ""])
+def test_what_may_be_our_own_doing_blames_nobody(failure: str) -> None:
+    """A resolver of ours that fails and an address that we may not ask say nothing of it."""
+    sample = Sample(target="t", at=0.0, outcome=Outcome.BAD, reason="status")
+    found = look(lookup=Tried("shop.test", 2, failure, "because"))
+    assert judge(sample, found) is None

@@ -104,15 +104,18 @@ class App:
             heartbeats=around.probes.heartbeats.snapshot,
         )
         stalls = around.probes.stalls
+        pulse = None if stalls is None else Pulse(stalls, around.clock.monotonic)
         self.scheduler = Scheduler(
             around.clock,
             self._take,
             telemetry,
-            None if stalls is None else Pulse(stalls, around.clock.monotonic),
+            pulse,
         )
         self._witnesses: Sequence[Job] = ()
         self._called_at = -math.inf
-        self.confirmer = Confirmer(around.clock, around.probes, self.pipeline.offer, telemetry)
+        self.confirmer = Confirmer(
+            around.clock, around.probes, self.pipeline.offer, telemetry, pulse
+        )
         self._probe(plan, self._jobs(plan), self._witness_jobs(plan))
 
     # --- life -------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ async def test_everybody_hears_once_that_it_broke_and_once_that_it_is_over(tmp_p
         await until(lambda: story.everybody_knows("RESOLVED"), story)
         assert await story.daemon.stop() == 0
         assert len(story.slack_texts("FIRING")) == len(story.slack_texts("RESOLVED")) == 1
+        # What the look after the failure found is in the message.
+        assert "diagnosis (app): 127.0.0.1 accepts connections" in story.slack_texts("RESOLVED")[0]
         assert len(story.mails("FIRING")) == len(story.mails("RESOLVED")) == 1
         assert all(mail.over_tls and mail.authenticated for mail in story.mailbox.mails)
         [incident] = story.pagerduty.incidents
