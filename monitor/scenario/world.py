@@ -7,6 +7,7 @@ wire engine and notifiers run unchanged. Acts strictly: an unknown host does not
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,9 @@ from typing import Any, Literal
 
 import aiosmtplib
 
-Fault = Literal["none", "refuse", "hang", "reset", "unresolved"]
-"""`unresolved`: our own name server does not answer, which says nothing about the target."""
+Fault = Literal["none", "refuse", "hang", "reset", "unreachable", "unresolved"]
+"""`unreachable`: there is no way there, as when a network is down.
+`unresolved`: our own name server does not answer, which says nothing about the target."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,9 +139,11 @@ class World:
         """Connect `factory()` to the target at the address `host`.
 
         Raises:
-            ConnectionRefusedError: the script says so.
+            OSError: refused or unreachable, as the script says.
         """
         target = self.targets[self._by_address[host]]
+        if target.fault == "unreachable":
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
         if target.fault == "refuse":
             raise ConnectionRefusedError(111, "Connection refused")
         protocol = factory()

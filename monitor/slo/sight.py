@@ -26,15 +26,11 @@ DARK = frozenset(
         "dns",
         "connect_timeout",
         "connect_unreachable",
-        "tls_timeout",
-        "timeout_headers",
-        "timeout_body",
         "timeout",
-        "reset",
         "loss",
     }
 )
-"""Reasons that a broken network of our own would give as well."""
+"""Reasons that a broken network of our own would give as well; a connection that stands is none."""
 _NOT_ASKED = "address_denied"
 """Nothing went out, so nothing is proven."""
 PATIENCE_S = 60.0

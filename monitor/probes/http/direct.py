@@ -15,13 +15,23 @@ from monitor.probes.failure import ProbeError, connect_failure
 from monitor.probes.http.http2 import protocol_of
 from monitor.probes.http.trace import CONNECT, Trace
 from monitor.probes.http.wire import Exchange
-from monitor.probes.sockets import Sockets
+from monitor.probes.sockets import DirectTransport, Sockets
 
 
 class DirectRun(Alarm):
     """Under way from `start` until `conclude` is called or `cancel` was."""
 
-    __slots__ = ("_conclude", "_host", "_line", "_port", "_task", "answer", "failure", "trace")
+    __slots__ = (
+        "_conclude",
+        "_host",
+        "_line",
+        "_port",
+        "_task",
+        "_transport",
+        "answer",
+        "failure",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -39,6 +49,7 @@ class DirectRun(Alarm):
         self._line = line
         self._conclude = conclude
         self._task: asyncio.Task[None] | None = None
+        self._transport: DirectTransport | None = None
 
     @property
     def is_overdue(self) -> bool:
@@ -51,7 +62,7 @@ class DirectRun(Alarm):
         self._line.join(self)
         self.trace.enter(CONNECT)
         try:
-            sockets.open(self.answer, host, port)
+            self._transport = sockets.open(self.answer, host, port)
         except OSError as error:
             self.answer.connection_failed(error)
 
@@ -64,7 +75,7 @@ class DirectRun(Alarm):
         if self._task is not None:
             self._task.cancel()
         self._leave()
-        self.answer.abort()
+        self._hang_up()
 
     # --- what its answer and its deadline say ---------------------------------------------------
 
@@ -82,8 +93,14 @@ class DirectRun(Alarm):
     def end(self) -> None:
         """Take it that the time is up."""
         self._leave()
-        self.answer.abort()
+        self._hang_up()
         self._conclude(self)
+
+    def _hang_up(self) -> None:
+        # The answer does not know of a connection that is still to stand.
+        if self._transport is not None:
+            self._transport.abort()
+        self.answer.abort()
 
     def _leave(self) -> None:
         self.stop()

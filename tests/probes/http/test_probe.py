@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import socket
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -539,6 +540,33 @@ def test_a_run_without_a_task_can_be_ended(on_direct_sockets: Run, answer: bytes
         return heard
 
     assert on_direct_sockets(asyncio.wait_for(story(), 10.0)) == []
+
+
+def test_a_connection_that_is_given_up_is_closed(on_direct_sockets: Run) -> None:
+    """After the deadline and after a cancel nothing is left that could still send a request."""
+
+    async def story() -> tuple[list[str], int]:
+        with socket.socket() as listener:
+            # A full queue takes no further connection, and refuses none.
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            port = listener.getsockname()[1]
+            with socket.socket() as first, socket.socket() as second:
+                for filler in (first, second):
+                    filler.settimeout(0)
+                    filler.connect_ex(("127.0.0.1", port))
+                io = make_io()
+                assert io.sockets is not None
+                probe = probe_of(f"http://127.0.0.1:{port}", io)
+                heard: list[Sample] = []
+                probe.begin(AT, 0.1, heard.append)
+                ended = probe.begin(AT, 5.0, heard.append)
+                assert ended is not None
+                ended.cancel()
+                await asyncio.sleep(0.3)
+                return [sample.reason for sample in heard], len(io.sockets._open)
+
+    assert on_direct_sockets(story()) == (["connect_timeout"], 0)
 
 
 def test_only_what_is_plain_does_without_a_task(on_direct_sockets: Run) -> None:
