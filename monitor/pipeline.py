@@ -33,7 +33,7 @@ from monitor.pace import Pace
 from monitor.routing import close_incident, open_blind_incident, open_incident
 from monitor.slo.alerting import AlertRule
 from monitor.slo.engine import DeploymentSpec, Engine, Step
-from monitor.slo.sight import PROBER_BLIND
+from monitor.slo.sight import PROBER, PROBER_BLIND
 from monitor.store.base import Batch, Store, StoreError, merge
 
 log = logging.getLogger(__name__)
@@ -242,7 +242,7 @@ class Pipeline:
     def _follow(self, transition: Transition) -> Incident | None:
         """Open or close the incident of a transition; None when it concerns no receiver."""
         where = (transition.rule, transition.deployment)
-        if transition.after is AlertState.FIRING and transition.rule == PROBER_BLIND:
+        if transition.after is AlertState.FIRING and where == (PROBER_BLIND, PROBER):
             incident = open_blind_incident(
                 transition, self._settings.service, self._settings.blind_channels
             )

@@ -58,6 +58,9 @@ class HeartbeatProbeConfig(ProbeConfig):
             raise ValueError(msg)
         return self
 
+    def reach(self, url: str) -> None:
+        """Return nothing: the job comes to us."""
+
     def build(
         self,
         target: Target,

@@ -37,6 +37,8 @@ PATIENCE_S = 60.0
 """A network that is probed more rarely is not waited for."""
 HOLD_S = 10.0
 """While we may be blind, nobody is paged for this long."""
+TOGETHER_S = 1.0
+"""Samples that start so close to each other are of one moment."""
 _FEWEST = 2
 
 
@@ -58,8 +60,6 @@ class Sight:
         "_last_spell",
         "_networks",
         "_proof_at",
-        "_proved",
-        "_rhythms",
         "_targets",
         "blindness",
         "is_doubtful",
@@ -71,13 +71,9 @@ class Sight:
         self._targets: dict[str, Target] = {}
         self._networks: dict[str, float] = {}
         """For how long each is waited for, seconds."""
-        self._rhythms: dict[str, float] = {}
-        """Who has not answered for so long (s) was silent before."""
         self._dark: dict[str, float] = {}
-        """The start of the first dark sample of each network since something answered."""
+        """The start of the first dark sample of each network since it answered last."""
         self._proof_at = -math.inf
-        self._proved: dict[str, float] = {}
-        """The start of the latest sample of each network that something answered."""
         self._last_spell = (math.inf, -math.inf)
         self.blindness: Blindness | None = None
         self.is_doubtful = False
@@ -88,14 +84,11 @@ class Sight:
     def watch(self, targets: Iterable[Target]) -> None:
         """Learn from exactly these; what is on no network teaches nothing."""
         self._targets = {target.id: target for target in targets if target.network}
-        self._networks, self._rhythms = {}, {}
+        self._networks = {}
         for target in self._targets.values():
             patience_s = min(PATIENCE_S, target.interval_s + target.timeout_s)
             known_s = self._networks.get(target.network, PATIENCE_S)
             self._networks[target.network] = min(known_s, patience_s)
-            rhythm_s = min(2 * PATIENCE_S, 2 * target.interval_s + target.timeout_s)
-            known_s = self._rhythms.get(target.network, rhythm_s)
-            self._rhythms[target.network] = min(known_s, rhythm_s)
         self._dark = {name: at for name, at in self._dark.items() if name in self._networks}
 
     def note(self, sample: Sample) -> None:
@@ -104,13 +97,10 @@ class Sight:
         if target is None:
             return
         if sample.reason in DARK:
-            if sample.at > self._proof_at:
-                known = self._dark.get(target.network, math.inf)
-                self._dark[target.network] = min(known, sample.at)
+            self._dark.setdefault(target.network, sample.at)
         elif _is_proof(sample, target):
+            self._dark.pop(target.network, None)
             self._proof_at = max(self._proof_at, sample.at)
-            if sample.at > self._proved.get(target.network, -math.inf):
-                self._proved[target.network] = sample.at
 
     def resume(self, since: float) -> None:
         """Go on as blind, as an earlier process was."""
@@ -118,7 +108,6 @@ class Sight:
 
     def judge(self, now: float, ailment: str | None) -> None:
         """Decide at `now`; `ailment` is what is wrong with this process or its machine."""
-        self._dark = {name: at for name, at in self._dark.items() if at > self._proof_at}
         self.is_doubtful = False
         blind = self.blindness
         if blind is not None:
@@ -137,43 +126,38 @@ class Sight:
         since, until = self._last_spell
         if self.blindness is not None and sample.at >= self.blindness.since:
             since, until = self.blindness.since, math.inf
-        if not since <= sample.at < until:
+        target = self._targets.get(sample.target)
+        if target is None or not since <= sample.at < until:
             return False
         if sample.outcome is Outcome.BAD:
             return sample.reason in DARK
-        target = self._targets.get(sample.target)
-        return sample.outcome is Outcome.GOOD and target is not None and target.inverted
+        return sample.outcome is Outcome.GOOD and target.inverted
 
     def is_dubious(self, sample: Sample) -> bool:
         """Whether a later judgement may make this a sample that says nothing."""
-        if sample.at <= self._proof_at:
+        target = self._targets.get(sample.target)
+        if target is None or sample.at <= self._proof_at:
             return False
         if sample.reason in DARK:
             return sample.outcome is Outcome.BAD
-        target = self._targets.get(sample.target)
-        return sample.outcome is Outcome.GOOD and target is not None and target.inverted
+        return sample.outcome is Outcome.GOOD and target.inverted
 
     def _judge_darkness(self, now: float) -> None:
-        first = min(self._dark.values())
-        asked = [name for name in self._networks if self._answered_until(name, first)]
-        dark = [self._dark[name] for name in asked if name in self._dark]
-        if not dark or len(asked) < _FEWEST:
+        # Who fell silent before the last answer from elsewhere is down, and no evidence.
+        before = self._proof_at - TOGETHER_S
+        dark = [at for at in self._dark.values() if at > before]
+        asked = len(self._networks) - len(self._dark) + len(dark)
+        if not dark or asked < _FEWEST:
             return
         since = min(dark)
-        waited_for = (self._networks[name] for name in asked if name not in self._dark)
+        waited_for = (s for name, s in self._networks.items() if name not in self._dark)
         is_waiting = any(now < since + patience_s for patience_s in waited_for)
-        if is_waiting or len(dark) < _FEWEST:
-            self.is_doubtful = is_waiting and now - since <= HOLD_S
+        has_seen = self._proof_at >= since
+        if is_waiting or len(dark) < _FEWEST or has_seen:
+            self.is_doubtful = is_waiting and not has_seen and now - since <= HOLD_S
         else:
             why = f"nothing answers in any of {len(dark)} networks"
             self.blindness = Blindness(since, why, is_own=False)
-
-    def _answered_until(self, network: str, at: float) -> bool:
-        """Whether a network was well until `at`; at the very start nobody knows, so all count."""
-        if self._proof_at == -math.inf:
-            return True
-        last = max(at, self._dark.get(network, at))
-        return self._proved.get(network, -math.inf) >= last - self._rhythms[network]
 
     def _has_seen_since(self, since: float) -> bool:
         return self._proof_at > since or len(self._networks) < _FEWEST
