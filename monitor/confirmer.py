@@ -106,7 +106,7 @@ class Confirmer:
             task.cancel()
 
     async def _confirm(self, subject: Subject, sample: Sample) -> None:
-        now = self._io.monotonic or asyncio.get_running_loop().time
+        now = self._io.clock()
         began = now()
         if self._pulse is not None:
             self._pulse.begin()
@@ -170,7 +170,7 @@ class Confirmer:
         return await self._try(address, shake)
 
     async def _try(self, address: str, step: Callable[[Stopwatch], Awaitable[None]]) -> Tried:
-        now = self._io.monotonic or asyncio.get_running_loop().time
+        now = self._io.clock()
         began = now()
         try:
             async with asyncio.timeout(STEP_S):

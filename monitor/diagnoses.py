@@ -57,11 +57,9 @@ def _trouble_with_tls(sample: Sample, look: Look) -> tuple[Cause, str] | None:
     trouble = "" if look.handshake is None else look.handshake.detail
     if not trouble and sample.reason in _BAD_TLS:
         trouble = sample.detail
-    return (
-        (Cause.TLS, f"{_reached(look).address} accepts connections, but {trouble}")
-        if trouble
-        else None
-    )
+    if not trouble:
+        return None
+    return Cause.TLS, f"{_reached(look).address} accepts connections, but {trouble}"
 
 
 def _connected(sample: Sample, look: Look) -> tuple[Cause, str]:

@@ -12,7 +12,7 @@ import hashlib
 import heapq
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from monitor.metrics import Telemetry
@@ -44,6 +44,13 @@ class Job:
     probe: Probe
     host: str = ""
     """Where it goes; "" when that is nowhere in particular."""
+    quick: QuickProbe | None = field(init=False, repr=False)
+    """The probe, when it may do without a task."""
+
+    def __post_init__(self) -> None:
+        """Ask the probe once: it is a slow question."""
+        quick = self.probe if isinstance(self.probe, QuickProbe) else None
+        object.__setattr__(self, "quick", quick)
 
 
 def phase_s(target: Target) -> float:
@@ -93,8 +100,8 @@ class Scheduler:
         self._deliver = deliver
         self._telemetry = telemetry
         self._pulse = pulse
-        self._heap: list[tuple[float, int, float, Job, QuickProbe | None]] = []
-        """(next start, tie-break, phase, job, its probe if it may do without a task)."""
+        self._heap: list[tuple[float, int, float, Job]] = []
+        """(next start, tie-break, phase, job)."""
         self._changed = asyncio.Event()
         self._in_flight: dict[_Flight, None] = {}
         self._at_hosts: dict[str, int] = {}
@@ -111,8 +118,7 @@ class Scheduler:
         for number, job in enumerate(jobs):
             phase = phase_s(job.target)
             start = next_start(phase, job.target.interval_s, now)
-            quick = job.probe if isinstance(job.probe, QuickProbe) else None
-            self._heap.append((start, number, phase, job, quick))
+            self._heap.append((start, number, phase, job))
         heapq.heapify(self._heap)
         self._changed.set()
 
@@ -120,8 +126,7 @@ class Scheduler:
         """Start these once, besides what the schedule does."""
         now = self._clock.now()
         for job in jobs:
-            quick = job.probe if isinstance(job.probe, QuickProbe) else None
-            self._start(job, quick, now, now)
+            self._start(job, now, now)
 
     async def run(self) -> None:
         """Start probes for ever."""
@@ -130,10 +135,10 @@ class Scheduler:
             now = self._clock.now()
             heap = self._heap
             while heap and heap[0][0] <= now:
-                at, number, phase, job, quick = heap[0]
+                at, number, phase, job = heap[0]
                 upcoming = next_start(phase, job.target.interval_s, max(at, now))
-                heapq.heapreplace(heap, (upcoming, number, phase, job, quick))
-                self._start(job, quick, at, now)
+                heapq.heapreplace(heap, (upcoming, number, phase, job))
+                self._start(job, at, now)
             if now >= self._sweep_at:
                 self._cut_off(now)
             until = min(heap[0][0] if heap else math.inf, self._sweep_at)
@@ -152,7 +157,7 @@ class Scheduler:
 
     def _close(self, kept: Collection[int]) -> None:
         """Let all probes but `kept` (their `id`) give up what they hold between runs."""
-        for _, _, _, job, _ in self._heap:
+        for *_, job in self._heap:
             if id(job.probe) not in kept and isinstance(job.probe, Closing):
                 job.probe.close()
 
@@ -170,21 +175,17 @@ class Scheduler:
             if timer is not None:
                 timer.cancel()
 
-    def _start(self, job: Job, quick: QuickProbe | None, at: float, now: float) -> None:
+    def _start(self, job: Job, at: float, now: float) -> None:
         target = job.target
         missed = int((now - at) // target.interval_s)
         if missed:
             self._telemetry.count_skipped("late", missed)
         if len(self._in_flight) >= IN_FLIGHT_CAP:
-            self._telemetry.observe_lateness(now - at)
-            self._telemetry.count_skipped("overload", 1)
-            self._deliver(_unknown(target, now, Reason.OVERLOAD, "too many probes in flight"))
+            self._refuse(target, at, now, Reason.OVERLOAD, "too many probes in flight")
             return
         at_host = self._at_hosts.get(job.host, 0)
         if at_host >= PER_HOST_CAP and job.host:
-            self._telemetry.observe_lateness(now - at)
-            self._telemetry.count_skipped("host_busy", 1)
-            self._deliver(_unknown(target, now, Reason.HOST_BUSY, f"too many probes of {job.host}"))
+            self._refuse(target, at, now, Reason.HOST_BUSY, f"too many probes of {job.host}")
             return
         self._at_hosts[job.host] = at_host + 1
         flight = _Flight(target, job.host, now + target.timeout_s + SLACK_S)
@@ -192,9 +193,15 @@ class Scheduler:
         self._sweep_at = min(self._sweep_at, flight.until)
         if self._pulse is not None:
             self._pulse.begin()
-        if quick is None or not self._begin(quick, at, flight):
+        if job.quick is None or not self._begin(job.quick, at, flight):
             task = self._probe(job.probe, at, flight)
             flight.run = asyncio.get_running_loop().create_task(task)
+
+    def _refuse(self, target: Target, at: float, now: float, reason: Reason, detail: str) -> None:
+        """Begin nothing: the tick counts as skipped, and is UNKNOWN."""
+        self._telemetry.observe_lateness(now - at)
+        self._telemetry.count_skipped(reason.value, 1)
+        self._deliver(_unknown(target, now, reason, detail))
 
     def _begin(self, probe: QuickProbe, due: float, flight: _Flight) -> bool:
         """Begin a probe that does without a task; return False when it needs one."""

@@ -191,7 +191,7 @@ def test_what_holds_a_start_up_is_lateness() -> None:
         scheduler = Scheduler(clock, samples.append, telemetry)
         job = Job(only, Slow(only, 0.0))
         scheduler.replace_jobs([job])
-        scheduler._start(job, None, START - 0.25, START)
+        scheduler._start(job, START - 0.25, START)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 

@@ -310,13 +310,7 @@ class App:
     def _jobs(self, plan: Plan) -> list[Job]:
         io = self._probe_io(plan)
         return [
-            Job(
-                bound.target,
-                bound.config.build(bound.target, each.deployment, bound.url, io),
-                "" if bound.reach is None else bound.reach.host,
-            )
-            for each in plan.deployments
-            for bound in each.probes
+            _job(bound, each.deployment, io) for each in plan.deployments for bound in each.probes
         ]
 
     def _probe_io(self, plan: Plan) -> ProbeIO:
@@ -325,10 +319,7 @@ class App:
     def _witness_jobs(self, plan: Plan) -> list[Job]:
         us = Deployment(name=PROBER, service=plan.service, environment="", url="")
         io = self._probe_io(plan)
-        return [
-            Job(bound.target, bound.config.build(bound.target, us, bound.url, io))
-            for bound in plan.witnesses
-        ]
+        return [_job(bound, us, io) for bound in plan.witnesses]
 
     def _restore(self, state: State) -> None:
         now = self._around.clock.now()
@@ -430,6 +421,11 @@ class App:
         while True:
             await asyncio.sleep(VITALS_S)
             await loop.run_in_executor(self._around.executor, vitals.look)
+
+
+def _job(bound: BoundProbe, deployment: Deployment, io: ProbeIO) -> Job:
+    probe = bound.config.build(bound.target, deployment, bound.url, io)
+    return Job(bound.target, probe, "" if bound.reach is None else bound.reach.host)
 
 
 def _subjects(plan: Plan) -> Iterator[Subject]:

@@ -74,6 +74,10 @@ class ProbeIO:
     addresses: AddressPolicy = field(init=False)
     """The policy with `allowed_networks`."""
 
+    def clock(self) -> Callable[[], float]:
+        """Return what gives the seconds of phases, deadlines and stalls on the running loop."""
+        return self.monotonic or asyncio.get_running_loop().time
+
     def __post_init__(self) -> None:
         """Build the policy once for all probes; ValueError when a CIDR is not one."""
         object.__setattr__(self, "addresses", AddressPolicy(self.allowed_networks))

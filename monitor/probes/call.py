@@ -6,7 +6,6 @@ nothing; a redirect is an answer like any other and is not followed.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -77,11 +76,11 @@ class Caller:
 
     def trace(self) -> Trace:
         """Return the stopwatch for one call."""
-        return Trace(self._clock(), self._io.stalls)
+        return Trace(self._io.clock(), self._io.stalls)
 
     def allow(self, deadline_s: float) -> Allowance:
         """Return the time for a run that starts now."""
-        return Allowance(self._clock(), deadline_s)
+        return Allowance(self._io.clock(), deadline_s)
 
     async def call(
         self, url: Url, request: Request, trace: Trace, allowance: Allowance, max_body_bytes: int
@@ -126,9 +125,6 @@ class Caller:
             body=answer.body,
             is_capped=answer.is_capped,
         )
-
-    def _clock(self) -> Callable[[], float]:
-        return self._io.monotonic or asyncio.get_running_loop().time
 
 
 def earliest(traces: Iterable[Trace]) -> float | None:

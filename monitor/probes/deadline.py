@@ -7,6 +7,7 @@ the target for our own delay. Owns no meaning of a deadline: the probe says what
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -16,7 +17,7 @@ _TURN_S = 0.001
 """A new timer runs in a later turn of the loop, after it has looked at its sockets."""
 
 
-class Alarm:
+class Alarm(ABC):
     """Something that has to be over in time; `end` is called when it is not.
 
     Patient for one turn of the loop.
@@ -33,9 +34,9 @@ class Alarm:
         """Whether the time is up; it may still be over in the turn that is left."""
         self.is_over = False
 
+    @abstractmethod
     def end(self) -> None:
         """Give up what is not over."""
-        raise NotImplementedError
 
     def expire(self) -> None:
         """Begin the end: the time is up."""

@@ -128,7 +128,7 @@ class IcmpProbe:
 
     async def _ping(self, address: str, run: Run, deadline_s: float) -> None:
         run.watch.enter(ECHO)
-        now = self._io.monotonic or asyncio.get_running_loop().time
+        now = self._io.clock()
         echoes = Echoes(_IPV6 if ":" in address else _IPV4, self._count, self._payload_bytes, now)
         run.at_deadline = lambda: self._judge(echoes, run)
         try:

@@ -64,7 +64,7 @@ async def measure(
 
     It raises `ProbeError` for everything else that the target or the network does.
     """
-    now = io.monotonic or asyncio.get_running_loop().time
+    now = io.clock()
     run = Run(Stopwatch(now))
     start = now()
     sample = await _sample(run, attempt, target, at, deadline_s)

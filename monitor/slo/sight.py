@@ -127,20 +127,12 @@ class Sight:
         if self.blindness is not None and sample.at >= self.blindness.since:
             since, until = self.blindness.since, math.inf
         target = self._targets.get(sample.target)
-        if target is None or not since <= sample.at < until:
-            return False
-        if sample.outcome is Outcome.BAD:
-            return sample.reason in DARK
-        return sample.outcome is Outcome.GOOD and target.inverted
+        return target is not None and since <= sample.at < until and _is_doubtful(sample, target)
 
     def is_dubious(self, sample: Sample) -> bool:
         """Whether a later judgement may make this a sample that says nothing."""
         target = self._targets.get(sample.target)
-        if target is None or sample.at <= self._proof_at:
-            return False
-        if sample.reason in DARK:
-            return sample.outcome is Outcome.BAD
-        return sample.outcome is Outcome.GOOD and target.inverted
+        return target is not None and sample.at > self._proof_at and _is_doubtful(sample, target)
 
     def _judge_darkness(self, now: float) -> None:
         # Who fell silent before the last answer from elsewhere is down, and no evidence.
@@ -184,7 +176,13 @@ def proves_sight(sample: Sample) -> bool:
     return sample.outcome is Outcome.BAD and not is_silent
 
 
-def _is_proof(sample: Sample, target: Target) -> bool:
+def _is_doubtful(sample: Sample, target: Target) -> bool:
+    """Whether a prober that cannot see would say the same, whatever the target does."""
+    if sample.outcome is Outcome.BAD:
+        return sample.reason in DARK
     # What must fail is as good as ever when the network is gone.
-    is_ambiguous = target.inverted and sample.outcome is Outcome.GOOD
-    return not is_ambiguous and proves_sight(sample)
+    return sample.outcome is Outcome.GOOD and target.inverted
+
+
+def _is_proof(sample: Sample, target: Target) -> bool:
+    return proves_sight(sample) and not _is_doubtful(sample, target)

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import aiosmtplib
-import httpx2
 import yaml
 
-from monitor.app.clock import SystemClock
 from monitor.app.daemon import App
-from monitor.app.surroundings import Surroundings
 from monitor.config.load import load_plan
 from monitor.config.plan import Plan
 from monitor.metrics import RELOAD_OK, Telemetry
 from monitor.model import HeartbeatRow
-from monitor.notify.base import NotifyIO
-from monitor.probes.base import ProbeIO
-from monitor.probes.resolver import Resolver
-from monitor.rollback.base import HookIO
 from monitor.store.base import State
-from tests.support.memory import MemoryStore
+from tests.support.surroundings import surroundings
 
 
 def plan(home: Path, service: str) -> Plan:
@@ -41,28 +30,9 @@ async def reloaded(
 ) -> tuple[App, list[str | None], float]:
     """Return an app after overlapping reloads, what each said, and the metric."""
     telemetry = Telemetry()
-    async with httpx2.AsyncClient(trust_env=False) as http:
-        resolver = Resolver()
-        with ThreadPoolExecutor(2) as executor:
-            notify = NotifyIO(
-                http=http, sync_transport=None, executor=executor,
-                smtp_send=aiosmtplib.send, console=io.StringIO(),
-            )  # fmt: skip
-            around = Surroundings(
-                clock=SystemClock(),
-                rng=random.Random(1),  # noqa: S311 - a test
-                store=MemoryStore(),
-                probes=ProbeIO(
-                    connect=asyncio.get_running_loop().create_connection, resolve=resolver
-                ),
-                notify=notify,
-                hooks=HookIO(http=http, spawn=asyncio.create_subprocess_exec),
-                executor=executor,
-                load_plan=read,
-            )
-            app = App(first, around, telemetry)
-            said = await asyncio.gather(*(app.reload() for _ in range(times)))
-        resolver.close()
+    async with surroundings(read) as around:
+        app = App(first, around, telemetry)
+        said = await asyncio.gather(*(app.reload() for _ in range(times)))
     [metric] = [value for series, _, value in telemetry.numbers() if series is RELOAD_OK]
     return app, said, metric
 

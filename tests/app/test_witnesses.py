@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
-import random
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import aiosmtplib
-import httpx2
 import pytest
 import yaml
 
-from monitor.app.clock import SystemClock
 from monitor.app.daemon import App
-from monitor.app.surroundings import Surroundings
 from monitor.config.load import load_plan
 from monitor.metrics import Telemetry
 from monitor.model import Outcome
-from monitor.notify.base import NotifyIO
-from monitor.probes.base import ProbeIO
-from monitor.probes.resolver import Resolver
-from monitor.rollback.base import HookIO
 from monitor.slo.sight import proves_sight
 from tests.probes.raw_server import replies, response, serve
-from tests.support.memory import MemoryStore
+from tests.support.surroundings import surroundings
 
 
 async def said_by(home: Path, witness: str, allowed: list[str]) -> tuple[Outcome, bool]:
@@ -40,27 +28,9 @@ async def said_by(home: Path, witness: str, allowed: list[str]) -> tuple[Outcome
     }
     path.write_text(yaml.safe_dump(config))
     plan = load_plan(path, {})
-    resolver = Resolver()
-    async with httpx2.AsyncClient(trust_env=False) as http:
-        with ThreadPoolExecutor(1) as executor:
-            notify = NotifyIO(
-                http=http, sync_transport=None, executor=executor,
-                smtp_send=aiosmtplib.send, console=io.StringIO(),
-            )  # fmt: skip
-            loop = asyncio.get_running_loop()
-            around = Surroundings(
-                clock=SystemClock(),
-                rng=random.Random(1),  # noqa: S311 - a test
-                store=MemoryStore(),
-                probes=ProbeIO(connect=loop.create_connection, resolve=resolver),
-                notify=notify,
-                hooks=HookIO(http=http, spawn=asyncio.create_subprocess_exec),
-                executor=executor,
-                load_plan=lambda: plan,
-            )
-            [job] = App(plan, around, Telemetry())._witnesses
-            sample = await job.probe(time.time(), job.target.timeout_s)
-    resolver.close()
+    async with surroundings(lambda: plan) as around:
+        [job] = App(plan, around, Telemetry())._witnesses
+        sample = await job.probe(time.time(), job.target.timeout_s)
     return sample.outcome, proves_sight(sample)
 
 

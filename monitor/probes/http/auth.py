@@ -156,7 +156,7 @@ class TokenSource:
 
     async def header(self) -> bytes:
         """Return the header with a token that is still good for a while."""
-        now = self._io.monotonic or asyncio.get_running_loop().time
+        now = self._io.clock()
         if self._line is not None and now() < self._until:
             return self._line
         if self._flight is None:

@@ -6,7 +6,6 @@ other modules' business.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -104,7 +103,7 @@ class HttpProbe:
         sockets, io = self._sockets, self._io
         if sockets is None:
             return None
-        now = io.monotonic or asyncio.get_running_loop().time
+        now = io.clock()
         run = DirectRun(
             self._first,
             Trace(now, io.stalls),
@@ -117,7 +116,7 @@ class HttpProbe:
     async def __call__(self, at: float, deadline_s: float) -> Sample:
         """Measure once; never raises for what the target or the network does."""
         io = self._io
-        now = io.monotonic or asyncio.get_running_loop().time
+        now = io.clock()
         trace = Trace(now, io.stalls)
         deadline = io.deadlines.after(deadline_s, now)
         return await self._measured(at, deadline_s, trace, deadline, self._answer(trace))
@@ -167,7 +166,7 @@ class HttpProbe:
         self, at: float, deadline_s: float, done: Callable[[Sample], None], run: DirectRun
     ) -> None:
         """Follow the redirect that a run without a task has met."""
-        now = self._io.monotonic or asyncio.get_running_loop().time
+        now = self._io.clock()
         deadline = Deadline(run.at - now())
         rest = self._follow(run.answer, run.trace)
         try:

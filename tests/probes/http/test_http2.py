@@ -51,18 +51,6 @@ DEADLINE_S = 0.25
 MEBIBYTE = 1024 * 1024
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path: Path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
 async def probe(port: int, deadline_s: float = 5.0, scheme: str = "http", **fields: Any) -> Sample:
     url = f"{scheme}://127.0.0.1:{port}"
     return await run_probe(url, deadline_s, http_version=2, **fields)

@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from monitor.model import Outcome
+from tests.probes.peers import server_context
 from tests.probes.raw_server import (
     AT,
     Handler,
@@ -26,24 +27,6 @@ from tests.probes.raw_server import (
 
 Run = Callable[..., Any]
 DEADLINE_S = 0.25
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path: Path = tmp_path_factory.mktemp("tls") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
-def server_context(issuer: trustme.CA, *names: str, **issue: Any) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    issuer.issue_cert(*names, **issue).configure_cert(context)
-    return context
 
 
 def test_a_good_handshake_is_timed_and_shows_the_expiry(
