@@ -419,8 +419,36 @@ class RollbackRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRow:
+    """A part of the windows of a target or an objective as it is stored."""
+
+    owner: str
+    part: str
+    at: float
+    """When it was written, UTC seconds, rounded up to the end of a bucket."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """Time of which somebody said later that it does not count as it was measured."""
+
+    id: str
+    deployment: str
+    slo: str
+    """Name of the objective; "" for all of the deployment."""
+    start: float
+    end: float
+    """UTC seconds, widened to whole buckets when it is applied."""
+    reason: str
+    at: float
+    """When it was said."""
+    is_undone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BucketRow:
-    """One window bucket of one target as it is stored; `sketch` is `Sketch.to_bytes()`."""
+    """One window bucket of one target as schema versions up to 2 stored it."""
 
     target: str
     width_s: int

@@ -163,7 +163,7 @@ class Pipeline:
             await asyncio.sleep(self._settings.evaluation_interval_s)
 
     async def tick(self, *, flush: bool = False) -> None:
-        """Drain the queue, step the engine, commit, hand over. `flush` writes all buckets too."""
+        """Drain the queue, step the engine, commit, hand over. `flush` writes all windows too."""
         if self._pending is not None:
             (self._settings, specs, rules, witnesses), self._pending = self._pending, None
             step = self.engine.reconfigure(specs, rules, self._clock.now(), witnesses)
@@ -215,21 +215,21 @@ class Pipeline:
             incidents=tuple(incidents.values()),
             releases=step.releases,
         )
-        # While the store refuses, buckets wait in the engine, which forgets the oldest itself.
+        # While the store refuses, windows wait in the engine, which forgets the oldest itself.
         was_durable = self.durable
         if wanted and was_durable:
-            batch = merge(batch, await self._buckets())
+            batch = merge(batch, await self._windows())
         await self._commit(batch)
         if wanted and self.durable and not was_durable:
-            await self._commit(await self._buckets())
+            await self._commit(await self._windows())
         if incidents:
             for tell in self._hand_over:
                 tell(tuple(incidents.values()))
 
-    async def _buckets(self) -> Batch:
+    async def _windows(self) -> Batch:
         """Return what the engine has counted since the last time."""
         self._last_flush = self._clock.now()
-        buckets, born = await Pace(self._clock.monotonic).through(self.engine.flushing())
+        windows, born = await Pace(self._clock.monotonic).through(self.engine.flushing())
         beats = self._heartbeats()
         changed = tuple(
             HeartbeatRow(name=name, at=self._last_flush, times=times)
@@ -237,7 +237,7 @@ class Pipeline:
             if self._beats.get(name) != times
         )
         self._beats = beats
-        return Batch(buckets=buckets, born=born, heartbeats=changed, seen_at=self._last_flush)
+        return Batch(windows=windows, born=born, heartbeats=changed, seen_at=self._last_flush)
 
     def _follow(self, transition: Transition) -> Incident | None:
         """Open or close the incident of a transition; None when it concerns no receiver."""

@@ -38,6 +38,7 @@ from monitor.scenario.loop import VirtualClock
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
 from monitor.slo.engine import DeploymentSpec, Engine
+from monitor.slo.window import TargetWindow
 from monitor.store.base import Batch
 from tests.support.memory import MemoryStore
 from tests.support.virtual import run
@@ -129,6 +130,14 @@ def record(incident: Incident, state: RollbackState, **changes: Any) -> Rollback
     return replace(RollbackRecord(request=request, state=state, updated_at=START), **changes)
 
 
+def stored_window(bench: Bench) -> TargetWindow:
+    """Return the windows of the target as a new process would have them."""
+    latest = {row.part: row for row in rows(bench.store.batches, "windows")}
+    window = TargetWindow(TARGET.id, bench.clock.now())
+    window.restore(latest.values(), bench.clock.now())
+    return window
+
+
 def test_what_is_told_is_stored_already() -> None:
     """Whoever is handed an incident finds it in the store, in one batch with its alert."""
 
@@ -141,7 +150,7 @@ def test_what_is_told_is_stored_already() -> None:
             [batch] = [each for each in bench.store.batches if incident in each.incidents]
             assert batch.transitions
             assert batch.alerts
-            assert batch.buckets
+            assert batch.windows
             assert batch.seen_at is not None
 
     play(story)
@@ -155,7 +164,7 @@ def test_nothing_new_writes_nothing() -> None:
         for _ in range(12):
             await bench.tick(Outcome.GOOD)
         assert len(bench.store.batches) == 2
-        assert sum(row.good for row in rows(bench.store.batches, "buckets") if row.width_s == 10)
+        assert stored_window(bench).counts(3600).good
 
     play(story)
 
@@ -168,7 +177,7 @@ def test_the_last_tick_writes_everything() -> None:
         await bench.tick(Outcome.GOOD)
         assert not bench.store.batches
         await bench.pipeline.tick(flush=True)
-        assert sum(row.good for row in rows(bench.store.batches, "buckets") if row.width_s == 10)
+        assert stored_window(bench).counts(3600).good
 
     play(story)
 
@@ -202,11 +211,8 @@ def test_what_could_not_be_saved_is_saved_together() -> None:
         assert list(batch.incidents) == bench.told[-1:]
         assert [each.state for each in batch.alerts] == [AlertState.INACTIVE]
         assert not rows(bench.store.batches[1:], "transitions")
-        counted = {
-            (row.width_s, row.start): row.good + row.bad
-            for row in rows(bench.store.batches, "buckets")
-        }
-        assert sum(count for (width_s, _), count in counted.items() if width_s == 10) == 10
+        counts = stored_window(bench).counts(3600)
+        assert counts.good + counts.bad == 10
 
     play(story)
 
@@ -242,15 +248,13 @@ def test_a_long_refusal_costs_bounded_memory() -> None:
             await bench.tick(Outcome.BAD if number % 16 < 8 else Outcome.GOOD)
         unsaved = bench.pipeline._unsaved
         assert 200 < len(unsaved.transitions) <= UNSAVED_CAP
-        assert len(unsaved.buckets) < 10
-        rings = bench.pipeline.engine._targets[TARGET.id].window._rings
-        assert sum(len(ring._dirty) for ring in rings) < 1000
+        assert len(unsaved.windows) < 10
         bench.store.full = False
         await bench.tick(Outcome.GOOD)
         await bench.tick(Outcome.GOOD)
-        # What 20,000 s have left of 10 s buckets is what the engine keeps: the last two hours.
-        kept = [row for row in rows(bench.store.batches, "buckets") if row.width_s == 10]
-        assert 715 <= len(kept) <= 730
+        # Ticks are 10 s apart; no sample of the last two hours is missing.
+        counts = stored_window(bench).counts(7200)
+        assert counts.good + counts.bad == 720
 
     play(story)
 
@@ -455,7 +459,7 @@ def test_a_restored_incident_is_closed_and_not_opened_again() -> None:
         after.pipeline.engine.restore(
             alerts=rows(before.store.batches, "alerts"),
             releases=(),
-            buckets=rows(before.store.batches, "buckets"),
+            windows=rows(before.store.batches, "windows"),
             born=rows(before.store.batches, "born"),
             seen_at=before.clock.now(),
             now=after.clock.now(),

@@ -334,6 +334,7 @@ class App:
         self.engine.restore(
             alerts=state.alerts,
             releases=state.releases,
+            windows=state.windows,
             buckets=state.buckets,
             born=state.born,
             seen_at=state.seen_at,

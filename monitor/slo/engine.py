@@ -21,6 +21,7 @@ from monitor.model import (
     Sample,
     Target,
     Transition,
+    WindowRow,
 )
 from monitor.slo.alerting import (
     AlertRule,
@@ -35,7 +36,7 @@ from monitor.slo.sight import PROBER, PROBER_BLIND, Blindness, Sight, doubted
 from monitor.slo.signal import Signal
 from monitor.slo.spec import DeploymentSpec, Step
 from monitor.slo.tally import WindowStats, stats_of
-from monitor.slo.targets import TargetState, agreed_revision, available_regions, tallies
+from monitor.slo.targets import TargetState, agreed_revision, available_regions, latencies
 from monitor.slo.transitions import config_removed, sight_changed, transitions_between
 from monitor.slo.values import Situation, Value, value_of
 from monitor.slo.verdict import Verdict, verdicts_of
@@ -46,6 +47,9 @@ _Key = tuple[str, str]
 T = TypeVar("T")
 Work = Generator[None, None, T]
 """Something long in small pieces; what it returns is the result."""
+
+Flushed = tuple[tuple[WindowRow, ...], tuple[tuple[str, float], ...]]
+"""Rows of windows; (target, when it was first watched)."""
 
 SLICE = 20
 """Samples in one piece of work."""
@@ -128,7 +132,8 @@ class Engine:
         *,
         alerts: Iterable[AlertStatus],
         releases: Iterable[Release],
-        buckets: Iterable[BucketRow],
+        windows: Iterable[WindowRow],
+        buckets: Iterable[BucketRow] = (),
         born: Iterable[tuple[str, float]],
         seen_at: float | None,
         now: float,
@@ -143,11 +148,16 @@ class Engine:
             if target in self._targets:
                 self._targets[target].born = at
                 self._born.discard(target)
-        rows: dict[str, list[BucketRow]] = defaultdict(list)
-        for row in buckets:
-            rows[row.target].append(row)
+        rows: dict[str, list[WindowRow]] = defaultdict(list)
+        for row in windows:
+            rows[row.owner].append(row)
+        earlier: dict[str, list[BucketRow]] = defaultdict(list)
+        for bucket in buckets:
+            earlier[bucket.target].append(bucket)
         for target, state in self._targets.items():
-            self.strays += state.window.restore(rows[target])
+            self.strays += state.window.restore(rows[target], now)
+            if target in earlier:
+                self.strays += state.window.restore_buckets(earlier[target])
         for release in releases:
             if release.deployment in self._releases:
                 self._releases[release.deployment].replay([release])
@@ -231,13 +241,13 @@ class Engine:
             releases=(),
         )
 
-    def flush(self) -> tuple[tuple[BucketRow, ...], tuple[tuple[str, float], ...]]:
-        """Return the buckets that changed and the (target, time) born since the last flush."""
+    def flush(self) -> Flushed:
+        """Return the rows that changed, and the (target, time) born, since the last flush."""
         return finish(self.flushing())
 
-    def flushing(self) -> Work[tuple[tuple[BucketRow, ...], tuple[tuple[str, float], ...]]]:
+    def flushing(self) -> Work[Flushed]:
         """Do what `flush` does, with a pause after each target."""
-        rows: list[BucketRow] = []
+        rows: list[WindowRow] = []
         for state in self._targets.values():
             state.window.advance(self._now)
             rows += state.window.flush()
@@ -460,7 +470,8 @@ class Engine:
         for state in states:
             state.window.advance(now)
         expected_ms = sum(state.expected_ms(window_s, now) for state in states)
-        return stats_of(tallies(states, window_s), expected_ms)
+        counts = [state.window.counts(window_s) for state in states]
+        return stats_of(counts, latencies(states, window_s), expected_ms)
 
     def _grace_s(self, deployment: str) -> float:
         targets = self.specs[deployment].targets

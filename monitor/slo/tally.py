@@ -1,89 +1,29 @@
-"""Counts of samples: what buckets hold, and what a window says.
+"""Counts of samples, and what a window says.
 
-Owns adding, taking away and ratios. Must not know buckets, windows or time.
+Owns ratios. Must not know buckets, windows or time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import NamedTuple
 
-from monitor.model import Outcome
 from monitor.slo.sketch import Sketch
 
 
-class Tally:
-    """Counts of samples, their up and down time, and their latencies."""
+class Tally(NamedTuple):
+    """Counts of samples, and the time that they stand for."""
 
-    __slots__ = ("bad", "down_ms", "good", "sketch", "unknown", "up_ms")
+    good: int
+    bad: int
+    unknown: int
+    up_ms: int
+    down_ms: int
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self.good = self.bad = self.unknown = self.up_ms = self.down_ms = 0
-        self.sketch: Sketch | None = None
 
-    @property
-    def samples(self) -> int:
-        """How many samples are in it, whatever their outcome."""
-        return self.good + self.bad + self.unknown
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was counted."""
-        return not self.samples
-
-    def count(self, outcome: Outcome, interval_ms: int, key: int | None, *, censored: bool) -> None:
-        """Count one sample that stands for `interval_ms`; `key` is its latency's bucket."""
-        if outcome is Outcome.GOOD:
-            self.good += 1
-            self.up_ms += interval_ms
-        elif outcome is Outcome.BAD:
-            self.bad += 1
-            self.down_ms += interval_ms
-        else:
-            self.unknown += 1
-            return
-        if key is not None:
-            if self.sketch is None:
-                self.sketch = Sketch()
-            self.sketch.add_key(key, censored=censored)
-
-    def merge(self, other: Tally) -> None:
-        """Add all of `other`."""
-        self.good += other.good
-        self.bad += other.bad
-        self.unknown += other.unknown
-        self.up_ms += other.up_ms
-        self.down_ms += other.down_ms
-        if other.sketch is not None:
-            if self.sketch is None:
-                self.sketch = Sketch()
-            self.sketch.merge(other.sketch)
-
-    def contains(self, other: Tally) -> bool:
-        """Whether all of `other` may have been merged before."""
-        return (
-            self.good >= other.good
-            and self.bad >= other.bad
-            and self.unknown >= other.unknown
-            and self.up_ms >= other.up_ms
-            and self.down_ms >= other.down_ms
-            and (
-                other.sketch is None
-                or (self.sketch is not None and self.sketch.contains(other.sketch))
-            )
-        )
-
-    def subtract(self, other: Tally) -> None:
-        """Take away what was merged before."""
-        self.good -= other.good
-        self.bad -= other.bad
-        self.unknown -= other.unknown
-        self.up_ms -= other.up_ms
-        self.down_ms -= other.down_ms
-        if other.sketch is not None and self.sketch is not None:
-            self.sketch.subtract(other.sketch)
+COLUMNS = len(Tally._fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,14 +72,18 @@ class WindowStats:
         return self.latencies.quantile(q)
 
 
-def stats_of(tallies: Sequence[Tally], expected_ms: int) -> WindowStats:
-    """Return a lasting copy of what `tallies` hold together."""
+def stats_of(
+    tallies: Iterable[Tally], latencies: Iterable[Sketch], expected_ms: int
+) -> WindowStats:
+    """Return what `tallies` and `latencies` are together."""
+    columns = zip(*tallies, Tally(0, 0, 0, 0, 0), strict=True)
+    good, bad, unknown, up_ms, down_ms = map(sum, columns)
     return WindowStats(
-        good=sum(tally.good for tally in tallies),
-        bad=sum(tally.bad for tally in tallies),
-        unknown=sum(tally.unknown for tally in tallies),
-        up_ms=sum(tally.up_ms for tally in tallies),
-        down_ms=sum(tally.down_ms for tally in tallies),
+        good=good,
+        bad=bad,
+        unknown=unknown,
+        up_ms=up_ms,
+        down_ms=down_ms,
         expected_ms=expected_ms,
-        latencies=Sketch.merged(tally.sketch for tally in tallies if tally.sketch),
+        latencies=Sketch.merged(latencies),
     )

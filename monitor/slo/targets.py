@@ -6,11 +6,11 @@ Owns the latest sample, freshness and the target's windows. Evaluates no conditi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from monitor.model import Outcome, Sample, Target
 from monitor.slo.signal import Health
-from monitor.slo.tally import Tally
+from monitor.slo.sketch import Sketch
 from monitor.slo.window import TargetWindow, window_span_s
 
 _DAY_S = 86400
@@ -101,9 +101,10 @@ class TargetState:
         return int(1000 * (whole * interval_s or span_s))
 
 
-def tallies(states: Iterable[TargetState], window_s: int) -> list[Tally]:
-    """Return live tallies that together are the window of all these targets."""
-    return [tally for state in states for tally in state.window.tallies(window_s)]
+def latencies(states: Iterable[TargetState], window_s: int) -> Iterator[Sketch]:
+    """Yield sketches that together are the window of all these targets; do not change them."""
+    for state in states:
+        yield from state.window.latencies(window_s)
 
 
 def health(states: Sequence[TargetState], now: float) -> Health | None:

@@ -15,7 +15,7 @@ from monitor.model import Deployment, Release, ReleaseStatus
 from monitor.slo.objective import Objective
 from monitor.slo.signal import DEFAULT_PERIOD_S, Signal
 from monitor.slo.sketch import Sketch
-from monitor.slo.targets import TargetState, available_regions, certificate_days, health, tallies
+from monitor.slo.targets import TargetState, available_regions, certificate_days, health, latencies
 
 Value = float | str | None
 
@@ -39,11 +39,11 @@ class Situation:
         if known is None:
             good = bad = up_ms = down_ms = 0
             for state in self.slis:
-                for tally in state.window.tallies(window_s):
-                    good += tally.good
-                    bad += tally.bad
-                    up_ms += tally.up_ms
-                    down_ms += tally.down_ms
+                tally = state.window.counts(window_s)
+                good += tally.good
+                bad += tally.bad
+                up_ms += tally.up_ms
+                down_ms += tally.down_ms
             known = self._totals[window_s] = (good, bad, up_ms, down_ms)
         return known
 
@@ -88,8 +88,7 @@ def _valid_samples(signal: Signal, situation: Situation) -> Value:
 
 
 def _latency_ms(signal: Signal, situation: Situation) -> Value:
-    found = tallies(situation.slis, _window_s(signal, situation))
-    sketch = Sketch.merged(tally.sketch for tally in found if tally.sketch)
+    sketch = Sketch.merged(latencies(situation.slis, _window_s(signal, situation)))
     latency_s = sketch.quantile(signal.quantile or Fraction(1, 2))
     return None if latency_s is None else latency_s * 1000
 

@@ -1,161 +1,52 @@
-"""What happened to one target: sliding windows over rings of buckets.
+"""What happened to one target: sliding windows of counts and of latencies.
 
-Three rings of buckets: 10 s wide for windows up to 2 h, 5 min up to 3 d, 1 h beyond. A window of
-`w` covers the last `w / width` buckets, the current one included. Each window keeps a running
-total of its closed buckets, so that a question does not depend on the window's length. A sample
-costs one update: what comes in the current 10 s is gathered apart and joins the buckets of every
-width when they are over. All counts are integers: adding and taking away leaves no residue.
+Counts are in buckets of 10 s for windows up to 2 h, of 5 min up to 3 d and of 1 h beyond; latencies
+in coarser ones, which are at most 1/12 of their window. A window covers its last buckets, the one
+of now included.
 
-Buckets of 10 s are written as they grow, wider ones when they are complete; until then they can
-be put together from the narrow ones, which are kept for longer than an hour.
+A level of buckets is written when one of them closes; what the current 5 min hold so far is a row
+of its own, written at every flush. All else follows from these.
 
-Owns counting and expiry. Must not know what a signal or an alert is.
+Owns how samples become counts, and what is written. Must not know what a signal or an alert is.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import pairwise
 
-from monitor.model import BucketRow, Sample
+from monitor.model import BucketRow, Outcome, Sample, WindowRow
+from monitor.slo.counting import CountLevel, DamagedError
+from monitor.slo.latencies import LatencyLevel
+from monitor.slo.past import Past, merged, summed
 from monitor.slo.signal import WINDOWS
 from monitor.slo.sketch import Sketch, bucket_key
-from monitor.slo.tally import Tally
+from monitor.slo.tally import COLUMNS, Tally
 
-_WIDTHS = ((10, WINDOWS["2h"]), (300, WINDOWS["3d"]), (3600, WINDOWS["90d"]))
+_COUNT_WIDTHS = ((10, WINDOWS["2h"]), (300, WINDOWS["3d"]), (3600, WINDOWS["90d"]))
 """(bucket width, longest window served from buckets of this width), seconds."""
-
-
-class _Span:
-    """The running total of a window's closed buckets."""
-
-    __slots__ = ("length", "total")
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.total = Tally()
-
-
-class _Ring:
-    """The non-empty buckets of one width, and the windows that are made of them."""
-
-    __slots__ = ("_buckets", "_current", "_dirty", "_keep", "_order", "spans", "width_s")
-
-    def __init__(self, width_s: int, windows: Iterable[int], longest_s: int, now: float) -> None:
-        self.width_s = width_s
-        self.spans = {window_s: _Span(-(-window_s // width_s)) for window_s in windows}
-        lengths = (span.length for span in self.spans.values())
-        self._keep = max(longest_s // width_s, *lengths, 0)
-        self._current = int(now // width_s)
-        self._buckets: dict[int, Tally] = {}
-        self._order: list[int] = []
-        self._dirty: set[int] = set()
-
-    def advance(self, now: float) -> None:
-        """Close the buckets that have ended and let the oldest expire."""
-        before, current = self._current, int(now // self.width_s)
-        if current <= before:
-            return
-        self._current = current
-        for span in self.spans.values():
-            start = current - span.length + 1
-            if start >= before:
-                # Nothing that was in the total is left.
-                span.total = Tally()
-            else:
-                for index in self._between(before - span.length + 1, start):
-                    span.total.subtract(self._buckets[index])
-            for index in self._between(max(before, start), current):
-                span.total.merge(self._buckets[index])
-        self._prune()
-
-    def file(self, at: float, counts: Tally) -> None:
-        """Add `counts` of the moment `at`, unless that is too long ago."""
-        index = min(int(at // self.width_s), self._current)
-        if index <= self._current - self._keep:
-            return
-        self._dirty.add(index)
-        self._bucket(index).merge(counts)
-        if index < self._current:
-            for span in self.spans.values():
-                if index > self._current - span.length:
-                    span.total.merge(counts)
-
-    def take_back(self, at: float, said: Tally, instead: Tally) -> None:
-        """Put `instead` in the place of `said`, which was filed at `at`."""
-        index = int(at // self.width_s)
-        bucket = self._buckets.get(index)
-        if bucket is None or not _swap(bucket, said, instead):
-            return
-        self._dirty.add(index)
-        for span in self.spans.values():
-            if self._current - span.length < index < self._current:
-                _swap(span.total, said, instead)
-
-    def tallies(self, window_s: int) -> list[Tally]:
-        """Return the tallies that make up the last `window_s` seconds."""
-        span = self.spans.get(window_s)
-        if span is None:
-            length = -(-window_s // self.width_s)
-            indexes = self._between(self._current - length + 1, self._current + 1)
-            return [self._buckets[index] for index in indexes]
-        open_bucket = self._buckets.get(self._current)
-        return [span.total] if open_bucket is None else [span.total, open_bucket]
-
-    def complete(self) -> Iterator[tuple[int, Tally]]:
-        """Return (start, tally) of closed buckets that have changed since the last call."""
-        for index in sorted(index for index in self._dirty if index < self._current):
-            self._dirty.discard(index)
-            if index in self._buckets:
-                yield index * self.width_s, self._buckets[index]
-
-    def open_bucket(self) -> Tally | None:
-        """Return what is known of the current bucket, None when that is nothing."""
-        return self._buckets.get(self._current)
-
-    def load(self, buckets: Mapping[int, Tally], unsaved: Collection[int] = ()) -> None:
-        """Take over tallies by start from storage, in place of buckets of the same start.
-
-        A bucket ahead of now (the wall clock was set back between two processes) waits until
-        its time comes. Those that start at `unsaved` are still to be written.
-        """
-        for start, tally in buckets.items():
-            index = start // self.width_s
-            if abs(index - self._current) < self._keep:
-                self._bucket(index)
-                self._buckets[index] = tally
-                if start in unsaved:
-                    self._dirty.add(index)
-        self.serve(self.spans)
-
-    def serve(self, windows: Iterable[int]) -> None:
-        """Keep running totals of exactly these windows."""
-        self.spans = {window_s: _Span(-(-window_s // self.width_s)) for window_s in windows}
-        for span in self.spans.values():
-            self._keep = max(self._keep, span.length)
-            for index in self._between(self._current - span.length + 1, self._current):
-                span.total.merge(self._buckets[index])
-
-    def _bucket(self, index: int) -> Tally:
-        bucket = self._buckets.get(index)
-        if bucket is None:
-            bucket = self._buckets[index] = Tally()
-            insort(self._order, index)
-        return bucket
-
-    def _between(self, start: int, end: int) -> Sequence[int]:
-        """Return the indexes of non-empty buckets in [start, end)."""
-        order = self._order
-        return order[bisect_left(order, start) : bisect_left(order, end)]
-
-    def _prune(self) -> None:
-        old = bisect_left(self._order, self._current - self._keep + 1)
-        for index in self._order[:old]:
-            del self._buckets[index]
-            self._dirty.discard(index)
-        del self._order[:old]
+_LATENCY_WIDTHS = (
+    (10, WINDOWS["1h"]),
+    (300, WINDOWS["2h"]),
+    (900, WINDOWS["6h"]),
+    (3600, WINDOWS["1d"]),
+    (6 * 3600, WINDOWS["7d"]),
+    (2 * 86400, WINDOWS["30d"]),
+    (6 * 86400, WINDOWS["90d"]),
+)
+"""The same for latencies; each width is a multiple of the one before."""
+_NARROW_S = 10
+_FEW_S = 40
+HEAD_S = 300
+"""How much is in the row that is written at every flush."""
+HEAD = "head"
+_HEAD_VERSION = 1
+_HEAD_BUCKET = struct.Struct("<BHHHIIH")
+"""Number within the head, good, bad, unknown, up ms, down ms, length of the sketch that follows."""
+_HEAD = struct.Struct("<BqIB")
+"""Version, start of the head, unit of time, number of buckets."""
 
 
 class TargetWindow:
@@ -165,32 +56,47 @@ class TargetWindow:
     samples and in time.
     """
 
-    __slots__ = ("_next_edge", "_recent", "_rings", "_target", "_unsaved", "_windows")
+    __slots__ = (
+        "_counts", "_latencies", "_next_edge", "_target", "_unit_ms", "_unsaved", "_windows",
+    )  # fmt: skip
 
     def __init__(self, target: str, now: float, extra: Iterable[int] = ()) -> None:
         """Start empty at `now`; `extra` are windows in seconds beyond the named ones."""
         self._target = target
-        self._windows = frozenset((*WINDOWS.values(), *extra))
-        self._rings = tuple(
-            _Ring(width_s, [w for w in self._windows if _width(w) == width_s], longest_s, now)
-            for width_s, longest_s in _WIDTHS
-        )
-        self._next_edge = _edge_after(now)
-        self._recent = Tally()
-        """What came in the current narrow bucket's time; in no ring yet."""
+        self._unit_ms = 0
+        """Time is kept as what it is more than this for each sample: mostly nothing."""
         self._unsaved = False
-        """Whether the current narrow bucket has changed since it was written."""
+        """Whether the head has changed since it was written."""
+        self._next_edge = 0.0
+        self._counts: tuple[CountLevel, ...] = ()
+        self._latencies: tuple[LatencyLevel, ...] = ()
+        self._windows: frozenset[int] = frozenset()
+        self._start(now, frozenset((*WINDOWS.values(), *extra)))
 
     def advance(self, now: float) -> None:
         """Move on to `now`, however far; going back is ignored."""
-        if now >= self._next_edge:
-            if not self._recent.is_empty:
-                self._file(self._next_edge - _WIDTHS[0][0], self._recent)
-                self._recent = Tally()
-            self._unsaved = False
-            self._next_edge = _edge_after(now)
-            for ring in self._rings:
-                ring.advance(now)
+        if now < self._next_edge:
+            return
+        if now - self._next_edge < _FEW_S:
+            # Bucket by bucket is cheaper than all at once, as long as they are few.
+            while now >= self._next_edge + _NARROW_S:
+                self._advance(self._next_edge)
+        self._advance(now)
+
+    def _advance(self, now: float) -> None:
+        self._next_edge = _edge_after(now)
+        for counts in self._counts:
+            if not counts.advance(now):
+                break
+        handed_up: Sketch | None = None
+        for latencies in self._latencies:
+            # What a narrower bucket held belongs to the wider one that is still open.
+            if handed_up is not None:
+                _open(latencies).merge(handed_up)
+            before = latencies.current
+            handed_up = latencies.advance(now)
+            if latencies.current == before:
+                break
 
     def add(self, sample: Sample, interval_s: float) -> None:
         """File a sample in its own bucket, late as it may be, as long as that is kept.
@@ -200,142 +106,290 @@ class TargetWindow:
         # What may be our own delay is no latency of the target; its outcome counts all the same.
         key = None if sample.tainted_s else bucket_key(sample.latency_s)
         interval_ms = round(interval_s * 1000)
-        if sample.at >= self._next_edge - _WIDTHS[0][0]:
-            self._recent.count(sample.outcome, interval_ms, key, censored=sample.censored)
-            self._unsaved = True
-        else:
-            late = Tally()
-            late.count(sample.outcome, interval_ms, key, censored=sample.censored)
-            self._file(sample.at, late)
+        if interval_ms != self._unit_ms:
+            self._measure_in(interval_ms)
+        if sample.at < self._next_edge - _NARROW_S:
+            self._file(sample.at, *self._numbers(sample, interval_ms, key))
+            return
+        self._unsaved = True
+        if sample.outcome is Outcome.UNKNOWN:
+            for level in self._counts:
+                level.open[2] += 1
+            return
+        which, more_ms = sample.outcome is Outcome.BAD, interval_ms - self._unit_ms
+        for level in self._counts:
+            level.open[which] += 1
+            if more_ms:
+                level.open[which + 3] += more_ms
+        if key is not None:
+            _open(self._latencies[0]).add_key(key, censored=sample.censored)
 
     def take_back(self, sample: Sample, interval_s: float) -> None:
         """Let a sample that was added count as UNKNOWN, as long as it is kept."""
-        said, unknown = Tally(), Tally()
+        if sample.outcome is Outcome.UNKNOWN:
+            return
         key = None if sample.tainted_s else bucket_key(sample.latency_s)
-        said.count(sample.outcome, round(interval_s * 1000), key, censored=sample.censored)
-        unknown.unknown = 1
-        if sample.at >= self._next_edge - _WIDTHS[0][0]:
-            self._unsaved |= _swap(self._recent, said, unknown)
-        else:
-            for ring in self._rings:
-                ring.take_back(sample.at, said, unknown)
+        counts, latency = self._numbers(sample, round(interval_s * 1000), key)
+        change = [-count for count in counts]
+        change[2] = 1
+        for level in self._counts:
+            self._unsaved |= level.file(sample.at, change)
+        if latency is not None:
+            for latencies in self._latencies:
+                if latencies.take_back(sample.at, latency):
+                    break
 
-    def tallies(self, window_s: int) -> list[Tally]:
-        """Return live tallies that together are the last `window_s` seconds; do not change them.
+    def counts(self, window_s: int) -> Tally:
+        """Return the counts of the last `window_s` seconds.
 
         Windows that were not announced are added up bucket by bucket.
         """
-        return [*self._rings[_ring_number(window_s)].tallies(window_s), self._recent]
+        good, bad, unknown, up_ms, down_ms = self._counts[
+            _level_of(window_s, _COUNT_WIDTHS)
+        ].counts(window_s)
+        unit_ms = self._unit_ms
+        return Tally(good, bad, unknown, good * unit_ms + up_ms, bad * unit_ms + down_ms)
+
+    def latencies(self, window_s: int) -> Iterator[Sketch]:
+        """Yield sketches that together are the last `window_s` seconds; do not change them."""
+        number = _level_of(window_s, _LATENCY_WIDTHS)
+        yield self._latencies[number].closed(window_s)
+        for level in self._latencies[: number + 1]:
+            if level.open is not None:
+                yield level.open
 
     def serve(self, extra: Iterable[int]) -> None:
         """Change the extra windows; what is in the buckets is kept."""
-        windows = frozenset((*WINDOWS.values(), *extra))
-        if windows != self._windows:
-            self._windows = windows
-            for ring in self._rings:
-                ring.serve([w for w in windows if _width(w) == ring.width_s])
+        self._serve(frozenset((*WINDOWS.values(), *extra)))
 
-    def flush(self) -> Iterator[BucketRow]:
-        """Return the rows of buckets that have changed since the last call.
+    def _serve(self, windows: frozenset[int]) -> None:
+        if windows == self._windows:
+            return
+        self._windows = windows
+        for number, counts in enumerate(self._counts):
+            counts.serve(w for w in windows if _level_of(w, _COUNT_WIDTHS) == number)
+        for number, latencies in enumerate(self._latencies):
+            latencies.serve(w for w in windows if _level_of(w, _LATENCY_WIDTHS) == number)
 
-        Wide buckets appear when they are over: `restore` does not need them sooner.
-        """
-        for ring in self._rings:
-            for start, tally in ring.complete():
-                yield self._row(ring.width_s, start, tally)
-        if self._unsaved:
+    # --- storage ------------------------------------------------------------------------------
+
+    def flush(self) -> Iterator[WindowRow]:
+        """Return the rows that have changed since the last call."""
+        narrow = (self._counts[0], self._latencies[0])
+        # Until the head is full, the narrow buckets that closed are in it.
+        full = any(level.dirty for level in (self._counts[1], self._latencies[1]))
+        if full or self._unsaved:
             self._unsaved = False
-            narrow = self._rings[0]
-            known, recent = narrow.open_bucket(), self._recent
-            if known is not None:
-                recent = Tally()
-                recent.merge(known)
-                recent.merge(self._recent)
-            yield self._row(narrow.width_s, round(self._next_edge) - narrow.width_s, recent)
+            yield self._row(HEAD, self._head())
+        for part, level in self._parts():
+            if level.dirty and (full or level not in narrow):
+                level.dirty = False
+                yield self._row(part, level.to_bytes())
 
-    def restore(self, rows: Iterable[BucketRow]) -> int:
-        """Take over the rows of an earlier process; return how many were damaged and left out."""
-        loaded: dict[int, dict[int, Tally]] = {ring.width_s: {} for ring in self._rings}
-        damaged = 0
-        for row in rows:
+    def restore(self, rows: Iterable[WindowRow], now: float) -> int:
+        """Take over what an earlier process wrote; return how many rows were damaged."""
+        found = {row.part: row for row in rows}
+        if not found:
+            return 0
+        # As of the time of writing, so that what was open then is closed like any other.
+        self._start(min(now, max(row.at for row in found.values()) - _NARROW_S), self._windows)
+        damaged, since = 0, {}
+        for part, level in self._parts():
             try:
-                loaded[row.width_s][row.start] = _tally_of(row)
-            except (KeyError, ValueError):
+                since[part] = level.load(found[part].data) if part in found else 0
+            except DamagedError:
                 damaged += 1
-        narrow, *wide = self._rings
-        narrow.load(loaded[narrow.width_s])
-        for ring in wide:
-            sums = _sums(loaded[narrow.width_s], ring.width_s)
-            stored = loaded[ring.width_s]
-            # Of a bucket that was never completed, or only by half, the narrow ones know more.
-            better = {
-                start: tally
-                for start, tally in sums.items()
-                if start not in stored or tally.samples > stored[start].samples
-            }
-            ring.load(stored | better, unsaved=better)
+                since[part] = 0
+        try:
+            if HEAD in found:
+                self._load_head(found[HEAD].data)
+        except (ValueError, struct.error):
+            damaged += 1
+        self._settle_units()
+        for narrow, wide in pairwise(self._counts):
+            _fill_counts(narrow, wide, since[_part(wide)])
+        for level in self._counts:
+            level.recount()
+        for below, above in pairwise(self._latencies):
+            _fill_latencies(below, above, since[_part(above)])
+        self.advance(now)
         return damaged
 
-    def _file(self, at: float, counts: Tally) -> None:
-        for ring in self._rings:
-            ring.file(at, counts)
+    def restore_buckets(self, rows: Iterable[BucketRow]) -> int:
+        """Take over rows of schema version 2; return how many were damaged and left out."""
+        past = Past()
+        damaged = sum(not past.take(row) for row in rows)
+        past.complete()
+        for level in self._counts:
+            for start, counts in past.counts[level.width_s].items():
+                level.put(start, counts)
+            level.recount()
+            level.dirty = True
+        for latencies in self._latencies:
+            for start, sketch in merged(past.finest(latencies.width_s), latencies.width_s).items():
+                if start // latencies.width_s < latencies.current:
+                    latencies.put(start, sketch)
+        for below, above in pairwise(self._latencies):
+            _fill_latencies(below, above, above.current * above.width_s)
+        return damaged
 
-    def _row(self, width_s: int, start: int, tally: Tally) -> BucketRow:
-        return BucketRow(
-            target=self._target,
-            width_s=width_s,
-            start=start,
-            good=tally.good,
-            bad=tally.bad,
-            unknown=tally.unknown,
-            up_ms=tally.up_ms,
-            down_ms=tally.down_ms,
-            sketch=tally.sketch.to_bytes() if tally.sketch else b"",
+    def _start(self, now: float, windows: frozenset[int]) -> None:
+        self._counts = tuple(
+            CountLevel(width_s, longest_s, COLUMNS, now) for width_s, longest_s in _COUNT_WIDTHS
         )
+        self._latencies = tuple(
+            LatencyLevel(width_s, longest_s, now) for width_s, longest_s in _LATENCY_WIDTHS
+        )
+        self._next_edge = _edge_after(now)
+        self._windows = frozenset()
+        self._serve(windows)
 
+    def _parts(self) -> Iterator[tuple[str, CountLevel | LatencyLevel]]:
+        yield from ((_part(level), level) for level in self._counts)
+        yield from ((_part(level), level) for level in self._latencies)
 
-def _swap(tally: Tally, said: Tally, instead: Tally) -> bool:
-    """Put `instead` in the place of `said`; False when that is not in there."""
-    if not tally.contains(said):
-        return False
-    tally.subtract(said)
-    tally.merge(instead)
-    return True
+    def _measure_in(self, interval_ms: int) -> None:
+        """Choose the unit of time: the shortest interval that a sample ever stood for."""
+        unit_ms = self._unit_ms
+        if not unit_ms and all(level.is_empty for level in self._counts):
+            self._unit_ms = interval_ms
+            for level in self._counts:
+                level.unit = interval_ms
+        elif interval_ms < unit_ms:
+            self._convert(interval_ms)
+
+    def _convert(self, unit_ms: int) -> None:
+        for level in self._counts:
+            level.change(_converter(level.unit - unit_ms), unit_ms)
+        self._unit_ms = unit_ms
+
+    def _settle_units(self) -> None:
+        """Bring levels that were written at different times to one unit."""
+        units = {level.unit for level in self._counts}
+        self._unit_ms = min(units)
+        if len(units) > 1:
+            self._convert(self._unit_ms)
+
+    def _row(self, part: str, data: bytes) -> WindowRow:
+        return WindowRow(owner=self._target, part=part, at=self._next_edge, data=data)
+
+    def _numbers(
+        self, sample: Sample, interval_ms: int, key: int | None
+    ) -> tuple[list[int], Sketch | None]:
+        """Return what one sample is in counts, and its latency."""
+        if sample.outcome is Outcome.UNKNOWN:
+            return [0, 0, 1, 0, 0], None
+        latency = None
+        if key is not None:
+            latency = Sketch()
+            latency.add_key(key, censored=sample.censored)
+        more_ms = interval_ms - self._unit_ms
+        if sample.outcome is Outcome.GOOD:
+            return [1, 0, 0, more_ms, 0], latency
+        return [0, 1, 0, 0, more_ms], latency
+
+    def _head(self) -> bytes:
+        """Return the narrow buckets of the current 5 min."""
+        counts, latencies = self._counts[0], self._latencies[0]
+        now = self._next_edge - _NARROW_S
+        start = int(now // HEAD_S) * HEAD_S
+        buckets = dict(counts.buckets(start, now))
+        buckets[round(now)] = counts.open
+        sketches = dict(latencies.buckets(start))
+        if latencies.open is not None:
+            sketches[round(now)] = latencies.open
+        parts = [_HEAD.pack(_HEAD_VERSION, start, self._unit_ms, len(buckets))]
+        for at, found in buckets.items():
+            sketch = sketches[at].to_bytes() if at in sketches else b""
+            number = (at - start) // _NARROW_S
+            parts += (_HEAD_BUCKET.pack(number, *found, len(sketch)), sketch)
+        return b"".join(parts)
+
+    def _load_head(self, data: bytes) -> None:
+        version, start, unit_ms, count = _HEAD.unpack_from(data)
+        if version != _HEAD_VERSION or start % HEAD_S:
+            raise DamagedError
+        for level in self._counts:
+            if level.is_empty:
+                # It never closed a bucket, so it was not written yet.
+                level.unit = unit_ms
+        at = _HEAD.size
+        for _ in range(count):
+            number, *counts, length = _HEAD_BUCKET.unpack_from(data, at)
+            at += _HEAD_BUCKET.size + length
+            begins = start + number * _NARROW_S
+            self._counts[0].put(begins, counts)
+            self._latencies[0].put(begins, Sketch.from_bytes(data[at - length : at]))
+
+    def _file(self, at: float, counts: list[int], latency: Sketch | None) -> None:
+        for level in self._counts:
+            level.file(at, counts)
+        if self._next_edge - _NARROW_S - at < HEAD_S:
+            self._unsaved = True
+        if latency is not None:
+            for latencies in self._latencies:
+                if latencies.file(at, latency):
+                    # The wider buckets get it from this one, when it closes.
+                    break
 
 
 def window_span_s(window_s: int, now: float) -> float:
-    """Return how far back the buckets reach that together are this window at `now`."""
-    width_s = _width(window_s)
+    """Return how far back the buckets reach that together are the counts of this window."""
+    return _span_s(window_s, _COUNT_WIDTHS, now)
+
+
+def latency_span_s(window_s: int, now: float) -> float:
+    """Return how far back the buckets reach that together are the latencies of this window."""
+    return _span_s(window_s, _LATENCY_WIDTHS, now)
+
+
+def _span_s(window_s: int, widths: tuple[tuple[int, int], ...], now: float) -> float:
+    width_s = widths[_level_of(window_s, widths)][0]
     first = int(now // width_s) - -(-window_s // width_s) + 1
     return now - first * width_s
 
 
 @cache
-def _ring_number(window_s: int) -> int:
-    fine_enough = (n for n, (_, longest_s) in enumerate(_WIDTHS) if window_s <= longest_s)
-    return next(fine_enough, len(_WIDTHS) - 1)
-
-
-def _width(window_s: int) -> int:
-    return _WIDTHS[_ring_number(window_s)][0]
+def _level_of(window_s: int, widths: tuple[tuple[int, int], ...]) -> int:
+    fine_enough = (n for n, (_, longest_s) in enumerate(widths) if window_s <= longest_s)
+    return next(fine_enough, len(widths) - 1)
 
 
 def _edge_after(now: float) -> float:
-    width_s = _WIDTHS[0][0]
-    return (now // width_s + 1) * width_s
+    return (now // _NARROW_S + 1) * _NARROW_S
 
 
-def _sums(buckets: Mapping[int, Tally], width_s: int) -> dict[int, Tally]:
-    """Return what `buckets`, by start, are together in buckets of `width_s`."""
-    sums: dict[int, Tally] = defaultdict(Tally)
-    for start, tally in buckets.items():
-        sums[start // width_s * width_s].merge(tally)
-    return sums
+def _open(level: LatencyLevel) -> Sketch:
+    if level.open is None:
+        level.open = Sketch()
+    return level.open
 
 
-def _tally_of(row: BucketRow) -> Tally:
-    tally = Tally()
-    tally.good, tally.bad, tally.unknown = row.good, row.bad, row.unknown
-    tally.up_ms, tally.down_ms = row.up_ms, row.down_ms
-    tally.sketch = Sketch.from_bytes(row.sketch) if row.sketch else None
-    return tally
+def _converter(more_ms: int) -> Callable[[list[int]], list[int]]:
+    def convert(counts: list[int]) -> list[int]:
+        good, bad, unknown, up_ms, down_ms = counts
+        return [good, bad, unknown, up_ms + good * more_ms, down_ms + bad * more_ms]
+
+    return convert
+
+
+def _part(level: CountLevel | LatencyLevel) -> str:
+    kind = "counts" if isinstance(level, CountLevel) else "latencies"
+    return f"{kind}/{level.width_s}"
+
+
+def _fill_counts(narrow: CountLevel, wide: CountLevel, since: int) -> None:
+    """Put together what `wide` lacks from `since` on from the narrower buckets."""
+    now = narrow.current * narrow.width_s
+    found = dict(narrow.buckets(since, now))
+    found[now] = narrow.open
+    for start, counts in summed(found, wide.width_s).items():
+        if start >= since:
+            wide.put(start, counts)
+
+
+def _fill_latencies(narrow: LatencyLevel, wide: LatencyLevel, since: int) -> None:
+    """Put together what `wide` lacks from `since` on from the closed narrower buckets."""
+    for start, latencies in merged(dict(narrow.buckets(since)), wide.width_s).items():
+        if start >= since:
+            wide.put(start, latencies)

@@ -13,12 +13,14 @@ from monitor.model import (
     AlertStatus,
     Attempt,
     BucketRow,
+    Correction,
     HeartbeatRow,
     Incident,
     Owed,
     Release,
     RollbackRecord,
     Transition,
+    WindowRow,
 )
 
 
@@ -51,7 +53,8 @@ class Batch:
     attempts: Sequence[Attempt] = ()
     releases: Sequence[Release] = ()
     rollbacks: Sequence[RollbackRecord] = ()
-    buckets: Sequence[BucketRow] = ()
+    windows: Sequence[WindowRow] = ()
+    corrections: Sequence[Correction] = ()
     born: Sequence[tuple[str, float]] = ()
     """(target, first time it was monitored)."""
     heartbeats: Sequence[HeartbeatRow] = ()
@@ -70,7 +73,8 @@ class Batch:
             or self.attempts
             or self.releases
             or self.rollbacks
-            or self.buckets
+            or self.windows
+            or self.corrections
             or self.born
             or self.heartbeats
             or self.seen_at is not None
@@ -86,7 +90,8 @@ def merge(first: Batch, second: Batch) -> Batch:
     alerts = {key: row for key, row in alerts.items() if key not in forgotten}
     alerts |= {(row.rule, row.deployment): row for row in second.alerts}
     incidents = {row.id: row for row in (*first.incidents, *second.incidents)}
-    buckets = {(b.target, b.width_s, b.start): b for b in (*first.buckets, *second.buckets)}
+    windows = {(row.owner, row.part): row for row in (*first.windows, *second.windows)}
+    corrections = {row.id: row for row in (*first.corrections, *second.corrections)}
     heartbeats = {row.name: row for row in (*first.heartbeats, *second.heartbeats)}
     return Batch(
         transitions=(*first.transitions, *second.transitions),
@@ -94,7 +99,8 @@ def merge(first: Batch, second: Batch) -> Batch:
         forgotten_alerts=(*first.forgotten_alerts, *second.forgotten_alerts),
         incidents=tuple(incidents.values()),
         releases=(*first.releases, *second.releases),
-        buckets=tuple(buckets.values()),
+        windows=tuple(windows.values()),
+        corrections=tuple(corrections.values()),
         born=(*first.born, *second.born),
         heartbeats=tuple(heartbeats.values()),
         seen_at=second.seen_at or first.seen_at,
@@ -112,7 +118,11 @@ class State:
     releases: Sequence[Release] = ()
     """In order of time."""
     rollbacks: Sequence[RollbackRecord] = ()
+    windows: Sequence[WindowRow] = ()
     buckets: Sequence[BucketRow] = ()
+    """Of targets that nothing newer is known of than what schema version 2 stored."""
+    corrections: Sequence[Correction] = ()
+    """In the order in which they were made."""
     born: Sequence[tuple[str, float]] = ()
     heartbeats: Sequence[HeartbeatRow] = ()
     seen_at: float | None = None

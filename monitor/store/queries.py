@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterator, Mapping
 
 from monitor.model import RollbackState, Told
 from monitor.store.base import Batch, IncidentHistory, State
@@ -17,6 +16,7 @@ from monitor.store.rows import (
     ALERTS,
     ATTEMPTS,
     BUCKETS,
+    CORRECTIONS,
     HEARTBEATS,
     INCIDENTS,
     MARKS,
@@ -24,6 +24,7 @@ from monitor.store.rows import (
     RELEASES,
     ROLLBACKS,
     TRANSITIONS,
+    WINDOWS,
     Mark,
 )
 from monitor.store.table import clean
@@ -32,15 +33,13 @@ HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 KEEP_S = 90 * DAY_S
 """Transitions, attempts, closed incidents, and what is beyond the counts below."""
-BUCKET_KEEP_S: Mapping[int, int] = {10: 3 * HOUR_S, 300: 4 * DAY_S}
-BUCKET_KEEP_DEFAULT_S = 91 * DAY_S
+WINDOWS_KEEP_S = 91 * DAY_S
+"""Windows of what is not measured any more; those that are bound themselves."""
 LOAD_CLOSED_S = DAY_S
 LOAD_RELEASES = 50
 """For each deployment."""
 LOAD_ROLLBACKS = 200
 
-_END = 2**63 - 1
-"""No bucket can start later than this."""
 _BORN = "born"
 _SEEN = "seen"
 
@@ -65,9 +64,11 @@ _LATEST_ROLLBACKS = f"SELECT id FROM rollbacks ORDER BY at DESC, id DESC LIMIT {
 _OLD_INCIDENTS = f"""SELECT id FROM incidents WHERE resolved_at < ?
     AND id NOT IN (SELECT incident FROM owed WHERE {_TOLD_OR_MAYBE}) LIMIT ?"""
 _OLD = {
+    "windows": f"at < :cut - {WINDOWS_KEEP_S - KEEP_S}",
     "transitions": "at < :cut",
     "attempts": "at < :cut",
     "heartbeats": "at < :cut",
+    "corrections": 'at < :cut AND "end" < :cut',
     "releases": f"at < :cut AND id NOT IN ({_LATEST_RELEASES})",
     "rollbacks": f"at < :cut AND state NOT IN ({_UNDER_WAY}) AND id NOT IN ({_LATEST_ROLLBACKS})",
 }
@@ -86,7 +87,8 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
     ATTEMPTS.write(connection, batch.attempts)
     RELEASES.write(connection, batch.releases)
     ROLLBACKS.write(connection, batch.rollbacks)
-    BUCKETS.write(connection, batch.buckets)
+    WINDOWS.write(connection, batch.windows)
+    CORRECTIONS.write(connection, batch.corrections)
     marks = [Mark(kind=_BORN, name=target, at=at) for target, at in batch.born]
     if batch.seen_at is not None:
         marks.append(Mark(kind=_SEEN, name="", at=batch.seen_at))
@@ -106,8 +108,6 @@ def load(connection: sqlite3.Connection, now: float) -> State:
     closed_since = now - LOAD_CLOSED_S
     marks = MARKS.read(connection)
     seen_at = next((mark.at for mark in marks if mark.kind == _SEEN), None)
-    # However long nobody ran: the wide buckets of then are completed from the narrow ones.
-    last = now if seen_at is None else min(now, seen_at)
     return State(
         alerts=ALERTS.read(connection),
         incidents=INCIDENTS.read(
@@ -123,12 +123,9 @@ def load(connection: sqlite3.Connection, now: float) -> State:
             connection,
             f"WHERE id IN ({_LATEST_ROLLBACKS}) OR state NOT IN ({_NEVER_RAN}) ORDER BY at, id",
         ),
-        # Chosen here and not by SQLite: a damaged start must be noticed, not filtered out.
-        buckets=tuple(
-            row
-            for row in BUCKETS.scan(connection)
-            if row.start >= last - BUCKET_KEEP_S.get(row.width_s, BUCKET_KEEP_DEFAULT_S)
-        ),
+        windows=WINDOWS.read(connection),
+        buckets=BUCKETS.read(connection, "WHERE target NOT IN (SELECT owner FROM windows)"),
+        corrections=CORRECTIONS.read(connection, "ORDER BY at, id"),
         born=tuple((mark.name, mark.at) for mark in marks if mark.kind == _BORN),
         heartbeats=HEARTBEATS.read(connection),
         seen_at=seen_at,
@@ -173,29 +170,11 @@ def prune(connection: sqlite3.Connection, now: float, limit: int) -> int:
             f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {old} LIMIT :limit)",
             {"cut": cut, "limit": limit - gone},
         ).rowcount
-    for target, width_s in _series(connection):
-        gone += connection.execute(
-            """DELETE FROM buckets WHERE target = ?1 AND width_s = ?2 AND start IN (
-                SELECT start FROM buckets WHERE target = ?1 AND width_s = ?2 AND start < ?3
-                LIMIT ?4)""",
-            (
-                target,
-                width_s,
-                now - BUCKET_KEEP_S.get(width_s, BUCKET_KEEP_DEFAULT_S),
-                limit - gone,
-            ),
-        ).rowcount
+    # Single buckets of earlier versions: what the engine took over from them is in `windows`.
+    gone += connection.execute(
+        """DELETE FROM buckets WHERE (target, width_s, start) IN (
+            SELECT target, width_s, start FROM buckets
+            WHERE target IN (SELECT owner FROM windows) OR start < ? LIMIT ?)""",
+        (now - WINDOWS_KEEP_S, limit - gone),
+    ).rowcount
     return gone
-
-
-def _series(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
-    """Yield each (target, width) that has buckets, by one index look-up each instead of a scan."""
-    after: tuple[str, int] = ("", 0)
-    # Naming the last start there can be lets SQLite jump over the series it comes from.
-    while row := connection.execute(
-        f"""SELECT target, width_s FROM buckets WHERE (target, width_s, start) > (?, ?, {_END})
-        ORDER BY target, width_s LIMIT 1""",
-        after,
-    ).fetchone():
-        after = row
-        yield after

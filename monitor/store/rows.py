@@ -13,6 +13,7 @@ from monitor.model import (
     AlertStatus,
     Attempt,
     BucketRow,
+    Correction,
     DeliveryResult,
     HeartbeatRow,
     Incident,
@@ -26,6 +27,7 @@ from monitor.model import (
     Severity,
     Told,
     Transition,
+    WindowRow,
 )
 from monitor.store.table import (
     BLOB,
@@ -207,6 +209,27 @@ BUCKETS = Table(
         "sketch": BLOB,
     },
 )
+WINDOWS = Table(
+    name="windows",
+    make=WindowRow,
+    key=("owner", "part"),
+    codecs={"owner": NAME, "part": NAME, "at": REAL, "data": BLOB},
+)
+CORRECTIONS = Table(
+    name="corrections",
+    make=Correction,
+    key=("id",),
+    codecs={
+        "id": TEXT,
+        "deployment": NAME,
+        "slo": NAME,
+        "start": REAL,
+        "end": REAL,
+        "reason": TEXT,
+        "at": REAL,
+        "is_undone": FLAG,
+    },
+)
 MARKS = Table(
     name="marks",
     make=Mark,
@@ -228,6 +251,8 @@ TABLES: tuple[Table[Any], ...] = (
     RELEASES,
     ROLLBACKS,
     BUCKETS,
+    WINDOWS,
+    CORRECTIONS,
     MARKS,
     HEARTBEATS,
 )

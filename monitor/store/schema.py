@@ -98,7 +98,27 @@ def add_heartbeats(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_version_1, add_heartbeats)
+def add_windows(connection: sqlite3.Connection) -> None:
+    """Keep whole levels of buckets in one row each, and corrections (version 3).
+
+    Single buckets, which earlier versions wrote, are taken over by the engine when it starts.
+    """
+    connection.execute(
+        """CREATE TABLE windows (
+            id INTEGER PRIMARY KEY, owner TEXT NOT NULL, part TEXT NOT NULL, at REAL NOT NULL,
+            data BLOB NOT NULL, seal INTEGER NOT NULL, UNIQUE (owner, part)
+        ) STRICT"""
+    )
+    connection.execute(
+        """CREATE TABLE corrections (
+            id TEXT NOT NULL PRIMARY KEY, deployment TEXT NOT NULL, slo TEXT NOT NULL,
+            start REAL NOT NULL, "end" REAL NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL,
+            is_undone INTEGER NOT NULL, seal INTEGER NOT NULL
+        ) STRICT"""
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_version_1, add_heartbeats, add_windows)
 """`MIGRATIONS[n]` turns version n into n + 1; version 0 is an empty file."""
 
 

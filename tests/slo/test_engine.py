@@ -286,7 +286,7 @@ class TestRestart:
         again.restore(
             alerts=tuple(stored.alerts.values()),
             releases=(),
-            buckets=(),
+            windows=(),
             born=(("gone/eu", 5.0),),
             seen_at=None,
             now=700.0,
@@ -389,7 +389,7 @@ class TestReconfigure:
         run(engine, 0, 60, BAD)
         again = Engine([spec()], [], 60.0)
         again.restore(
-            alerts=engine.alerts(), releases=(), buckets=(), born=(), seen_at=60.0, now=60.0
+            alerts=engine.alerts(), releases=(), windows=(), born=(), seen_at=60.0, now=60.0
         )
         step = again.reconfigure([spec()], [], 61.0)
         assert [each.reason for each in step.transitions] == ["config_removed"]

@@ -263,7 +263,7 @@ def test_a_restart_goes_on_as_blind_and_ends_it_once() -> None:
     alerts = [status for step in steps for status in step.alerts if status.rule == PROBER_BLIND]
     assert [status.state for status in alerts] == [FIRING]
     second = engine()
-    second.restore(alerts=alerts, releases=[], buckets=[], born=[], seen_at=396.0, now=500.0)
+    second.restore(alerts=alerts, releases=[], windows=[], born=[], seen_at=396.0, now=500.0)
     assert second.blindness is not None
     assert told(run(second, 500, 600, seeing=False)) == []
     assert second.window("a.test", 300, 600.0).bad == 0

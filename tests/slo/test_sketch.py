@@ -69,7 +69,7 @@ def test_garbage_is_a_value_error_and_nothing_else(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x02\x00\x05\x01",
+        b"\x07\x00\x05\x01",
         b"\x01",
         b"\x01\x00",
         b"\x01\x00\x05",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.model import BucketRow, Outcome, Sample
+from monitor.model import BucketRow, Outcome, Sample, WindowRow
 from monitor.slo.signal import WINDOWS
+from monitor.slo.sketch import Sketch
 from monitor.slo.tally import WindowStats, stats_of
-from monitor.slo.window import TargetWindow
+from monitor.slo.window import TargetWindow, latency_span_s, window_span_s
 from tests.slo.world import BAD, GOOD, UNKNOWN, sample
 
 HOUR, DAY = 3600, 86400
 START = 1_700_000_003.0
 EXTRA = 14 * DAY
-WIDTHS = {10: 2 * HOUR, 300: 3 * DAY, 3600: 90 * DAY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,20 @@ class Event:
     late_s: float
     outcome: Outcome
     latency_s: float | None
+    interval_s: float
 
 
-seconds = st.sampled_from([0, 0, 0.5, 7, 10, 15, 60, 299, 3600, 7300, 90_000, 300_000, 8_000_000])
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A sample as it is counted, and what it stands for."""
+
+    sample: Sample
+    interval_s: float
+
+
+seconds = st.sampled_from(
+    [0, 0, 0.5, 7, 10, 15, 60, 299, 3600, 7300, 23_000, 90_000, 300_000, 8_000_000]
+)
 events = st.lists(
     st.builds(
         Event,
@@ -40,36 +51,51 @@ events = st.lists(
         late_s=seconds | st.just(-25.0),
         outcome=st.sampled_from(Outcome),
         latency_s=st.sampled_from([None, 0.01, 0.2, 3.0, float("nan"), float("inf"), -1.0]),
+        interval_s=st.sampled_from([15.0, 15.0, 15.0, 60.0, 1.5]),
     ),
     max_size=25,
 )
 
 
-def width_of(window_s: int) -> int:
-    return next(width for width, longest in WIDTHS.items() if window_s <= longest)
+def in_span(history: Iterable[Counted], span_s: float, now: float) -> list[Counted]:
+    return [each for each in history if each.sample.at >= now - span_s]
 
 
-def oracle(history: Sequence[Sample], window_s: int, now: float) -> WindowStats:
-    width = width_of(window_s)
-    first = int(now // width) - -(-window_s // width) + 1
-    window = TargetWindow("oracle", now)
-    inside = [s for s in history if first <= s.at // width]
-    for each in inside:
-        window.add(sample(now, each.outcome, latency_s=each.latency_s), 15)
-    return stats_of(window.tallies(60), 0)
+def oracle(history: Sequence[Counted], window_s: int, now: float) -> WindowStats:
+    counts = in_span(history, window_span_s(window_s, now), now)
+    latencies = Sketch()
+    for each in in_span(history, latency_span_s(window_s, now), now):
+        if each.sample.latency_s is not None and each.sample.outcome is not UNKNOWN:
+            latencies.add(each.sample.latency_s, censored=each.sample.censored)
+    outcomes = [each.sample.outcome for each in counts]
+
+    def time_ms(outcome: Outcome) -> int:
+        return sum(
+            round(each.interval_s * 1000) for each in counts if each.sample.outcome is outcome
+        )
+
+    return WindowStats(
+        good=outcomes.count(GOOD),
+        bad=outcomes.count(BAD),
+        unknown=outcomes.count(UNKNOWN),
+        up_ms=time_ms(GOOD),
+        down_ms=time_ms(BAD),
+        expected_ms=0,
+        latencies=latencies,
+    )
 
 
 def stats(window: TargetWindow, window_s: int) -> WindowStats:
-    return stats_of(window.tallies(window_s), 0)
+    return stats_of([window.counts(window_s)], window.latencies(window_s), 0)
 
 
-def play(window: TargetWindow, now: float, event: Event) -> tuple[float, Sample]:
+def play(window: TargetWindow, now: float, event: Event) -> tuple[float, Counted]:
     now += event.gap_s
     window.advance(now)
     new = sample(now - event.late_s, event.outcome, latency_s=event.latency_s)
-    window.add(new, 15)
+    window.add(new, event.interval_s)
     counted = sample(min(new.at, now), event.outcome, latency_s=event.latency_s)
-    return now, counted
+    return now, Counted(counted, event.interval_s)
 
 
 @settings(max_examples=80)
@@ -79,9 +105,11 @@ def test_every_window_equals_a_count_of_the_whole_history(
 ) -> None:
     """Late, early and repeated samples and long gaps give exactly the brute-force figures."""
     window, now, history = TargetWindow("t", START, (EXTRA,)), START, []
-    for event in story:
+    for number, event in enumerate(story):
         now, counted = play(window, now, event)
         history.append(counted)
+        # From here on its running total is kept.
+        stats(window, list(WINDOWS.values())[number % len(WINDOWS)])
     now += quiet_s
     window.advance(now)
     for window_s in (*WINDOWS.values(), EXTRA, 17 * 60, 45, 5 * DAY):
@@ -89,27 +117,82 @@ def test_every_window_equals_a_count_of_the_whole_history(
 
 
 @settings(max_examples=60)
+@given(events, st.integers(0, 24))
+def test_what_is_taken_back_counts_as_unknown(story: list[Event], which: int) -> None:
+    """As if it had been unknown from the beginning, in every window that still holds it."""
+    window, plain, now = TargetWindow("t", START), TargetWindow("t", START), START
+    taken: Counted | None = None
+    for number, event in enumerate(story):
+        then = now
+        now, counted = play(window, now, event)
+        if number == which:
+            taken = counted
+            event = Event(event.gap_s, event.late_s, UNKNOWN, None, event.interval_s)  # noqa: PLW2901
+        play(plain, then, event)
+    if taken is not None:
+        window.take_back(taken.sample, taken.interval_s)
+    for window_s in WINDOWS.values():
+        assert stats(window, window_s) == stats(plain, window_s), window_s
+
+
+class Disk:
+    """What a store would hold."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, WindowRow] = {}
+
+    def save(self, window: TargetWindow) -> list[str]:
+        fresh = list(window.flush())
+        self.rows |= {row.part: row for row in fresh}
+        return [row.part for row in fresh]
+
+    def restored(self, now: float) -> TargetWindow:
+        window = TargetWindow("t", now)
+        assert window.restore(self.rows.values(), now) == 0
+        return window
+
+
+@settings(max_examples=100)
 @given(events, events, seconds)
 def test_a_restart_in_the_middle_changes_nothing(
     before: list[Event], after: list[Event], away_s: float
 ) -> None:
     """A window restored from its flushed rows answers like one that never stopped."""
-    steady, now = TargetWindow("t", START), START
-    rows: dict[tuple[int, int], BucketRow] = {}
+    steady, now, disk = TargetWindow("t", START), START, Disk()
     for index, event in enumerate(before):
         now, _ = play(steady, now, event)
         if index % 3 == 0:
-            rows |= {(row.width_s, row.start): row for row in steady.flush()}
-    rows |= {(row.width_s, row.start): row for row in steady.flush()}
+            disk.save(steady)
+    disk.save(steady)
     now += away_s
     steady.advance(now)
-    restored = TargetWindow("t", now)
-    assert restored.restore(rows.values()) == 0
-    for event in after:
+    restored = disk.restored(now)
+    for index, event in enumerate(after):
         play(restored, now, event)
         now, _ = play(steady, now, event)
+        if index % 4 == 0:
+            disk.save(restored)
+    disk.save(restored)
+    again = disk.restored(now)
     for window_s in WINDOWS.values():
         assert stats(restored, window_s) == stats(steady, window_s), window_s
+        assert stats(again, window_s) == stats(steady, window_s), window_s
+
+
+@settings(max_examples=60)
+@given(events, seconds)
+def test_a_crash_loses_what_came_after_the_last_flush_and_nothing_else(
+    story: list[Event], away_s: float
+) -> None:
+    """Every flush alone is enough to go on from, however the levels stood at that moment."""
+    window, now, history, disk = TargetWindow("t", START), START, [], Disk()
+    for event in story:
+        now, counted = play(window, now, event)
+        history.append(counted)
+        disk.save(window)
+        restored = disk.restored(now + away_s)
+        for window_s in (60, HOUR, 6 * HOUR, DAY, 30 * DAY):
+            assert stats(restored, window_s) == oracle(history, window_s, now + away_s), window_s
 
 
 def test_a_window_covers_its_last_buckets_and_the_current_one() -> None:
@@ -162,78 +245,101 @@ def test_a_tainted_latency_is_no_latency() -> None:
 
 def test_nothing_known_is_none() -> None:
     """Ratios and quantiles of nothing are None, not zero."""
-    found = stats_of([], 0)
+    found = stats_of([], [], 0)
     assert (found.error_ratio, found.uptime, found.coverage) == (None, None, None)
     assert found.quantile(Fraction(1, 2)) is None
 
 
-def flushed(window: TargetWindow) -> list[tuple[int, int, int]]:
-    return [(row.width_s, row.start, row.good) for row in window.flush()]
-
-
-def test_flush_gives_only_what_changed() -> None:
-    """A second flush is empty; a late sample makes its own bucket dirty again."""
-    window = TargetWindow("t", 100_000.0)
+def test_a_quiet_window_writes_nothing_and_a_busy_one_a_small_row() -> None:
+    """One short row at each flush; whole levels only when one of their buckets closes."""
+    window, disk = TargetWindow("t", 100_000.0), Disk()
     window.add(sample(100_000.0), 15)
-    assert flushed(window) == [(10, 100_000, 1)]
-    assert flushed(window) == []
-    window.advance(100_050.0)
-    assert flushed(window) == [(10, 100_000, 1)]
-    window.add(sample(100_001.0), 15)
-    assert flushed(window) == [(10, 100_000, 2)]
-
-
-def test_wide_buckets_are_written_once_they_are_over() -> None:
-    """One row for a wide bucket, not one at every flush; a late sample brings another."""
-    window = TargetWindow("t", 100_000.0)
-    window.add(sample(100_000.0), 15)
+    assert disk.save(window) == ["head"]
+    assert disk.save(window) == []
+    for now in range(100_010, 100_200, 10):
+        window.advance(float(now))
+        window.add(sample(float(now)), 15)
+        assert disk.save(window) == ["head"]
+    assert len(disk.rows["head"].data) < 600
     window.advance(100_201.0)
-    assert (300, 99_900, 1) in flushed(window)
+    assert disk.save(window) == [
+        "head", "counts/10", "counts/300", "latencies/10", "latencies/300",
+    ]  # fmt: skip
     window.add(sample(100_100.0), 15)
-    assert (300, 99_900, 2) in flushed(window)
-    window.advance(100_801.0)
-    assert flushed(window) == [(3600, 97_200, 2)]
+    assert disk.save(window)[:3] == ["head", "counts/10", "counts/300"]
+    assert stats(disk.restored(100_201.0), HOUR).good == 21
 
 
-def test_a_wide_row_from_halfway_gives_way_to_the_narrow_ones() -> None:
-    """What was written before a wide bucket was over is not taken for all of it."""
-    halfway = BucketRow(
-        target="t", width_s=300, start=99_900, good=1, bad=0, unknown=0, up_ms=15_000, down_ms=0
+def bucket(width_s: int, start: int, good: int, sketch: bytes = b"") -> BucketRow:
+    return BucketRow(
+        target="t",
+        width_s=width_s,
+        start=start,
+        good=good,
+        bad=0,
+        unknown=0,
+        up_ms=15_000 * good,
+        down_ms=0,
+        sketch=sketch,
     )
+
+
+def test_buckets_of_an_earlier_version_are_taken_over() -> None:
+    """Counts and latencies of all widths, and a wide bucket that was only half written."""
+    latency = Sketch()
+    latency.add(0.2)
     rows = [
-        BucketRow(
-            target="t", width_s=10, start=start, good=1, bad=0, unknown=0, up_ms=15_000, down_ms=0
-        )
-        for start in (99_900, 99_950, 100_020)
+        bucket(3600, 0, 240, latency.to_bytes()),
+        bucket(300, 99_600, 20, latency.to_bytes()),
+        bucket(300, 99_900, 1),
+        *(bucket(10, start, 1, latency.to_bytes()) for start in (99_900, 99_950, 100_020)),
     ]
     window = TargetWindow("t", 100_300.0)
-    window.restore([halfway, *rows])
-    assert stats(window, 6 * HOUR).good == 3
-    assert flushed(window) == [(300, 99_900, 3)]
+    assert window.restore_buckets(rows) == 0
+    assert stats(window, HOUR).good == 3
+    assert stats(window, 6 * HOUR).good == 23
+    assert stats(window, 7 * DAY).good == 263
+    assert stats(window, 7 * DAY).up_ms == 263 * 15_000
+    assert stats(window, 7 * DAY).latencies.count == 5
+    disk = Disk()
+    disk.save(window)
+    assert stats(disk.restored(100_300.0), 7 * DAY) == stats(window, 7 * DAY)
 
 
 def test_damaged_rows_are_left_out_and_counted() -> None:
-    """One bad row costs one bucket, not the start of the process."""
+    """One bad row costs one level or one bucket, not the start of the process."""
     window = TargetWindow("t", 1000.0)
-    good = BucketRow(
-        target="t", width_s=10, start=1000, good=1, bad=0, unknown=0, up_ms=15_000, down_ms=0
-    )
-    damaged = BucketRow(
-        target="t", width_s=10, start=990, good=1, bad=0, unknown=0, up_ms=1, down_ms=0, sketch=b"?"
-    )
-    foreign = BucketRow(
-        target="t", width_s=7, start=994, good=1, bad=0, unknown=0, up_ms=1, down_ms=0
-    )
-    assert window.restore([good, damaged, foreign]) == 2
+    damaged = bucket(10, 990, 1, b"?")
+    assert window.restore_buckets([bucket(10, 1000, 1), damaged, bucket(7, 994, 1)]) == 2
     assert stats(window, 60).good == 1
+    disk = Disk()
+    window.advance(2000.0)
+    disk.save(window)
+    rows = [
+        WindowRow(owner="t", part=part, at=2000.0, data=row.data[:-1])
+        for part, row in disk.rows.items()
+    ]
+    broken = TargetWindow("t", 2000.0)
+    assert broken.restore(rows, 2000.0) == len(rows)
+    assert stats(broken, HOUR).good == 0
 
 
-def test_rows_ahead_of_a_clock_that_was_set_back_wait_for_their_time() -> None:
+@settings(max_examples=200)
+@given(st.sampled_from(["counts/10", "counts/3600", "latencies/300", "head"]), st.binary())
+def test_garbage_is_a_damaged_row_and_nothing_else(part: str, data: bytes) -> None:
+    """Whatever the bytes are, the process starts."""
+    window = TargetWindow("t", 2000.0)
+    window.restore([WindowRow(owner="t", part=part, at=2000.0, data=data)], 2000.0)
+    stats(window, HOUR)
+
+
+def test_counts_ahead_of_a_clock_that_was_set_back_wait_for_their_time() -> None:
     """Stored buckets of the future are neither counted now nor lost."""
-    before = TargetWindow("t", 100_000.0)
+    before, disk = TargetWindow("t", 100_000.0), Disk()
     before.add(sample(100_000.0), 15)
-    after = TargetWindow("t", 96_400.0)
-    after.restore(before.flush())
+    before.advance(100_400.0)
+    disk.save(before)
+    after = disk.restored(96_400.0)
     assert stats(after, 2 * HOUR).good == 0
     after.advance(100_020.0)
     assert stats(after, 2 * HOUR).good == 1
@@ -251,12 +357,13 @@ def test_serving_another_period_keeps_the_history() -> None:
 
 
 def test_memory_does_not_grow_with_time() -> None:
-    """Buckets older than the longest window of their width are gone."""
-    window = TargetWindow("t", 0.0)
+    """What is stored of a window after a year is what is stored after three months."""
+    window, sizes = TargetWindow("t", 0.0), []
     for now in range(0, 400 * DAY, 2 * HOUR):
         window.advance(float(now))
         window.add(sample(float(now)), 15)
-    held = [len(ring._buckets) for ring in window._rings]
-    assert held[0] <= 2
-    assert held[1] <= 37
-    assert held[2] <= 90 * 12
+        if now in {100 * DAY, 390 * DAY}:
+            disk = Disk()
+            disk.save(window)
+            sizes.append(sum(len(row.data) for row in disk.rows.values()))
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)

@@ -8,7 +8,6 @@ from fractions import Fraction
 from monitor.model import (
     AlertState,
     AlertStatus,
-    BucketRow,
     Deployment,
     Outcome,
     Release,
@@ -16,6 +15,7 @@ from monitor.model import (
     Sample,
     Severity,
     Target,
+    WindowRow,
 )
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
@@ -96,7 +96,7 @@ def restarted(engine: Engine, stored: Stored, seen_at: float, now: float) -> Eng
     after.restore(
         alerts=tuple(stored.alerts.values()),
         releases=tuple(stored.releases),
-        buckets=tuple(stored.buckets.values()),
+        windows=tuple(stored.windows.values()),
         born=tuple(stored.born.items()),
         seen_at=seen_at,
         now=now,
@@ -110,7 +110,7 @@ class Stored:
     def __init__(self) -> None:
         self.alerts: dict[tuple[str, str], AlertStatus] = {}
         self.releases: list[Release] = []
-        self.buckets: dict[tuple[str, int, int], BucketRow] = {}
+        self.windows: dict[tuple[str, str], WindowRow] = {}
         self.born: dict[str, float] = {}
 
     def keep(self, step: Step) -> Step:
@@ -122,5 +122,5 @@ class Stored:
 
     def save(self, engine: Engine) -> None:
         rows, born = engine.flush()
-        self.buckets |= {(row.target, row.width_s, row.start): row for row in rows}
+        self.windows |= {(row.owner, row.part): row for row in rows}
         self.born |= dict(born)

@@ -14,6 +14,7 @@ from monitor.model import (
     AlertStatus,
     Attempt,
     BucketRow,
+    Correction,
     DeliveryResult,
     Incident,
     Note,
@@ -27,6 +28,7 @@ from monitor.model import (
     Severity,
     Told,
     Transition,
+    WindowRow,
 )
 from monitor.store.base import Batch
 from monitor.store.database import Database
@@ -134,6 +136,22 @@ class Make:
         }
         return BucketRow(**(fields | changes))
 
+    def window(self, owner: str = "shop/http@eu", **changes: Any) -> WindowRow:
+        fields = {"owner": owner, "part": "head", "at": NOW, "data": bytes(range(40))}
+        return WindowRow(**(fields | changes))
+
+    def correction(self, name: str = "c1", **changes: Any) -> Correction:
+        fields = {
+            "id": name,
+            "deployment": "shop",
+            "slo": "availability",
+            "start": NOW - 600,
+            "end": NOW - 300,
+            "reason": "load test",
+            "at": NOW,
+        }
+        return Correction(**(fields | changes))
+
     def batch(self, name: str = "i1") -> Batch:
         """One of everything, told apart from other batches by `name`."""
         return Batch(
@@ -144,7 +162,8 @@ class Make:
             attempts=(self.attempt(name),),
             releases=(self.release(name),),
             rollbacks=(self.rollback(name),),
-            buckets=tuple(self.bucket(name, start=1_699_999_800 - 300 * age) for age in range(10)),
+            windows=tuple(self.window(name, part=f"counts/{age}") for age in range(10)),
+            corrections=(self.correction(),),
             born=((name, NOW - 86400),),
             seen_at=NOW,
         )

@@ -45,7 +45,8 @@ def test_state_survives_reopening(tmp_path: Path, open_database: OpenDatabase, m
         owed=batch.owed,
         releases=batch.releases,
         rollbacks=batch.rollbacks,
-        buckets=tuple(reversed(batch.buckets)),
+        windows=batch.windows,
+        corrections=batch.corrections,
         born=batch.born,
         seen_at=batch.seen_at,
     )
@@ -59,7 +60,9 @@ def test_failing_batch_leaves_nothing(
     database.commit(make.batch("before"))
     state = database.load(make.now)
     not_null = replace(make.batch("bad"), attempts=(make.attempt(at=math.nan),))
-    too_large = replace(make.batch("bad"), buckets=(make.bucket(), make.bucket(good=2**70)))
+    too_large = replace(
+        make.batch("bad"), corrections=(make.correction(), make.correction(is_undone=2**70))
+    )
     for poisoned in (not_null, too_large):
         with pytest.raises(StoreError, match=r"cannot use .*slo-monitor\.db"):
             database.commit(poisoned)
@@ -76,7 +79,7 @@ def test_interrupted_batch_leaves_nothing(
     """Even an error that is not the database's ends the transaction."""
     database = open_database(tmp_path)
     with pytest.raises(AttributeError):
-        database.commit(Batch(alerts=(make.alert(),), buckets=(None,)))  # type: ignore[arg-type]
+        database.commit(Batch(alerts=(make.alert(),), windows=(None,)))  # type: ignore[arg-type]
     assert database.load(make.now) == State()
     database.commit(make.batch())
 
@@ -131,8 +134,9 @@ def test_database_held_by_another_program(
     "damage",
     [
         "UPDATE alerts SET state = 'exploded'",
-        "UPDATE buckets SET good = good + 1 WHERE start = 1699999800",
-        "UPDATE buckets SET start = start / 300 WHERE start = 1699999800",
+        "UPDATE windows SET data = x'00' WHERE part = 'counts/3'",
+        "UPDATE windows SET part = 'head' WHERE part = 'counts/3'",
+        'UPDATE corrections SET "end" = 0',
         "UPDATE marks SET kind = 'bore'",
         "UPDATE attempts SET detail = 'never sent'",
         "UPDATE transitions SET at = 0",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from monitor.model import ReleaseStatus, RollbackState, SendReason, Told
+from monitor.model import BucketRow, ReleaseStatus, RollbackState, SendReason, Told
 from monitor.store.base import Batch
 from monitor.store.database import Database
+from monitor.store.rows import BUCKETS
 
 DAY_S = 86400.0
 OpenDatabase = Callable[..., Database]
@@ -114,21 +114,42 @@ def test_history_is_newest_first_with_ledger_and_rollbacks(memory: Database, mak
     assert memory.history(100, "none") == ()
 
 
-@pytest.mark.parametrize(
-    ("width_s", "keep_s"), [(10, 3 * 3600), (300, 4 * DAY_S), (3600, 91 * DAY_S)]
-)
-def test_buckets_live_as_long_as_their_width_asks(
-    memory: Database, make: Any, width_s: int, keep_s: float
+def put_bucket(database: Database, *buckets: BucketRow) -> None:
+    connection = database._connection
+    assert connection is not None
+    BUCKETS.write(connection, buckets)
+
+
+def test_windows_replace_what_was_written_of_them_before(memory: Database, make: Any) -> None:
+    """One row for each part of each owner, the latest."""
+    first, second = make.window(), make.window(data=b"new")
+    other = make.window(part="counts/10")
+    memory.commit(Batch(windows=(first, other)))
+    memory.commit(Batch(windows=(second,)))
+    assert set(memory.load(make.now).windows) == {second, other}
+
+
+def test_windows_of_what_is_gone_live_for_ninety_one_days(memory: Database, make: Any) -> None:
+    """A target that comes back within three months finds its history."""
+    now = 1_700_000_000.0
+    kept, old = make.window("a", at=now - 91 * DAY_S), make.window("b", at=now - 91 * DAY_S - 1)
+    memory.commit(Batch(windows=(kept, old)))
+    assert prune_all(memory, now) == 1
+    assert memory.load(now).windows == (kept,)
+
+
+def test_buckets_of_an_earlier_version_are_read_until_windows_replace_them(
+    memory: Database, make: Any
 ) -> None:
-    """Neither loading nor pruning touches a bucket within its level's retention."""
-    now = 1_700_000_000 // 3600 * 3600
-    kept = make.bucket(width_s=width_s, start=int(now - keep_s))
-    old = replace(kept, start=kept.start - width_s)
-    other = replace(old, target="other/http@eu")
-    memory.commit(Batch(buckets=(kept, old, other)))
-    assert memory.load(now).buckets == (kept,)
-    assert prune_all(memory, now) == 2
-    assert memory.load(now - 2 * width_s).buckets == (kept,)
+    """They are read for targets without windows, and deleted once there are some."""
+    here, there = make.bucket("a"), make.bucket("b")
+    put_bucket(memory, here, there)
+    assert set(memory.load(make.now).buckets) == {here, there}
+    assert prune_all(memory, make.now) == 0
+    memory.commit(Batch(windows=(make.window("a"),)))
+    assert memory.load(make.now).buckets == (there,)
+    assert prune_all(memory, make.now) == 1
+    assert prune_all(memory, make.now + 91 * DAY_S) == 1
 
 
 def test_prune_forgets_what_is_past_ninety_days(memory: Database, make: Any) -> None:
@@ -175,7 +196,7 @@ def test_prune_works_in_small_batches(memory: Database, make: Any) -> None:
         Batch(
             transitions=[make.transition(1.0)] * 4,
             attempts=[make.attempt(at=1.0)] * 4,
-            buckets=[make.bucket(start=300 * n) for n in range(4)],
+            windows=[make.window(part=str(n), at=1.0) for n in range(4)],
         )
     )
     assert [memory.prune(make.now, 5) for _ in range(4)] == [5, 5, 2, 0]

@@ -19,6 +19,7 @@ from monitor.model import (
     AlertStatus,
     Attempt,
     BucketRow,
+    Correction,
     HeartbeatRow,
     Incident,
     Owed,
@@ -26,6 +27,7 @@ from monitor.model import (
     RollbackRecord,
     Severity,
     Transition,
+    WindowRow,
 )
 from monitor.store import rows
 from monitor.store.rows import TABLES, Mark
@@ -41,6 +43,8 @@ VALUE_OF: dict[str, type] = {
     "releases": Release,
     "rollbacks": RollbackRecord,
     "buckets": BucketRow,
+    "windows": WindowRow,
+    "corrections": Correction,
     "marks": Mark,
     "heartbeats": HeartbeatRow,
 }
