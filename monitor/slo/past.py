@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from monitor.model import BucketRow
+from monitor.slo.levels import summed
 from monitor.slo.sketch import Sketch
 
 _WIDTHS = (10, 300, 3600)
@@ -46,16 +47,6 @@ class Past:
     def finest(self, width_s: int) -> Mapping[int, Sketch]:
         """Return the latencies that buckets of `width_s` are made of: the widest that fit."""
         return self._latencies[max(each for each in _WIDTHS if each <= width_s)]
-
-
-def summed(buckets: Mapping[int, list[int]], width_s: int) -> dict[int, list[int]]:
-    """Return what `buckets`, by start, are together in buckets of `width_s`."""
-    sums: dict[int, list[int]] = {}
-    for start, counts in buckets.items():
-        wider = start // width_s * width_s
-        before = sums.get(wider, [0] * len(counts))
-        sums[wider] = [mine + more for mine, more in zip(before, counts, strict=True)]
-    return sums
 
 
 def merged(buckets: Mapping[int, Sketch], width_s: int) -> dict[int, Sketch]:

@@ -1,32 +1,27 @@
 """What happened to one target: sliding windows of counts and of latencies.
 
-Counts are in buckets of 10 s for windows up to 2 h, of 5 min up to 3 d and of 1 h beyond; latencies
-in coarser ones, which are at most 1/12 of their window. A window covers its last buckets, the one
-of now included.
+Latencies are in coarser buckets than counts, which are at most 1/12 of their window. A window
+covers its last buckets, the one of now included.
 
-A level of buckets is written when one of them closes; what the current 5 min hold so far is a row
-of its own, written at every flush. All else follows from these.
-
-Owns how samples become counts, and what is written. Must not know what a signal or an alert is.
+Owns how samples become counts and latencies. Must not know what a signal or an alert is.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from itertools import pairwise
 
 from monitor.model import BucketRow, Outcome, Sample, WindowRow
-from monitor.slo.counting import CountLevel, DamagedError
+from monitor.slo import levels
+from monitor.slo.counting import Counts, DamagedError
 from monitor.slo.latencies import LatencyLevel
-from monitor.slo.past import Past, merged, summed
+from monitor.slo.levels import HEAD, NARROW_S, CountLevels, level_of, span_s
+from monitor.slo.past import Past, merged
 from monitor.slo.signal import WINDOWS
 from monitor.slo.sketch import Sketch, bucket_key
 from monitor.slo.tally import COLUMNS, Tally
 
-_COUNT_WIDTHS = ((10, WINDOWS["2h"]), (300, WINDOWS["3d"]), (3600, WINDOWS["90d"]))
-"""(bucket width, longest window served from buckets of this width), seconds."""
 _LATENCY_WIDTHS = (
     (10, WINDOWS["1h"]),
     (300, WINDOWS["2h"]),
@@ -36,66 +31,53 @@ _LATENCY_WIDTHS = (
     (2 * 86400, WINDOWS["30d"]),
     (6 * 86400, WINDOWS["90d"]),
 )
-"""The same for latencies; each width is a multiple of the one before."""
-_NARROW_S = 10
-_FEW_S = 40
-HEAD_S = 300
-"""How much is in the row that is written at every flush."""
-HEAD = "head"
-_HEAD_VERSION = 1
-_HEAD_BUCKET = struct.Struct("<BHHHIIH")
-"""Number within the head, good, bad, unknown, up ms, down ms, length of the sketch that follows."""
-_HEAD = struct.Struct("<BqIB")
-"""Version, start of the head, unit of time, number of buckets."""
+"""(bucket width, longest window served from buckets of this width), seconds; each width is a
+multiple of the one before."""
+_HEAD = struct.Struct("<HB")
+"""Length of the head of the counts, number of buckets of latencies."""
+_HEAD_BUCKET = struct.Struct("<BH")
+"""Number within the head, length of the sketch that follows."""
 
 
 class TargetWindow:
     """All sliding windows of one target.
 
     A sample stands for one probe interval. Two samples of one interval both count: they add, in
-    samples and in time.
+    samples and in time. Time is kept as what it is more than the unit for each sample: mostly
+    nothing.
     """
 
-    __slots__ = (
-        "_counts", "_latencies", "_next_edge", "_target", "_unit_ms", "_unsaved", "_windows",
-    )  # fmt: skip
+    __slots__ = ("_counts", "_latencies", "_target", "_unit_ms", "_windows")
 
     def __init__(self, target: str, now: float, extra: Iterable[int] = ()) -> None:
         """Start empty at `now`; `extra` are windows in seconds beyond the named ones."""
         self._target = target
         self._unit_ms = 0
-        """Time is kept as what it is more than this for each sample: mostly nothing."""
-        self._unsaved = False
-        """Whether the head has changed since it was written."""
-        self._next_edge = 0.0
-        self._counts: tuple[CountLevel, ...] = ()
-        self._latencies: tuple[LatencyLevel, ...] = ()
-        self._windows: frozenset[int] = frozenset()
-        self._start(now, frozenset((*WINDOWS.values(), *extra)))
+        self._windows = frozenset((*WINDOWS.values(), *extra))
+        self._counts = CountLevels(COLUMNS, now, self._windows)
+        self._latencies = self._empty(now)
 
     def advance(self, now: float) -> None:
         """Move on to `now`, however far; going back is ignored."""
-        if now < self._next_edge:
+        edge = self._counts.next_edge
+        if not self._counts.advance(now):
             return
-        if now - self._next_edge < _FEW_S:
-            # Bucket by bucket is cheaper than all at once, as long as they are few.
-            while now >= self._next_edge + _NARROW_S:
-                self._advance(self._next_edge)
+        if now < edge + NARROW_S:
+            self._advance(now)
+            return
+        # What is open closes at its own end, so that a gap is no different from its steps.
+        self._advance(edge)
         self._advance(now)
 
     def _advance(self, now: float) -> None:
-        self._next_edge = _edge_after(now)
-        for counts in self._counts:
-            if not counts.advance(now):
-                break
         handed_up: Sketch | None = None
-        for latencies in self._latencies:
+        for level in self._latencies:
             # What a narrower bucket held belongs to the wider one that is still open.
             if handed_up is not None:
-                _open(latencies).merge(handed_up)
-            before = latencies.current
-            handed_up = latencies.advance(now)
-            if latencies.current == before:
+                _open(level).merge(handed_up)
+            before = level.current
+            handed_up = level.advance(now)
+            if level.current == before:
                 break
 
     def add(self, sample: Sample, interval_s: float) -> None:
@@ -108,19 +90,16 @@ class TargetWindow:
         interval_ms = round(interval_s * 1000)
         if interval_ms != self._unit_ms:
             self._measure_in(interval_ms)
-        if sample.at < self._next_edge - _NARROW_S:
+        if sample.at < self._counts.next_edge - NARROW_S:
             self._file(sample.at, *self._numbers(sample, interval_ms, key))
             return
-        self._unsaved = True
         if sample.outcome is Outcome.UNKNOWN:
-            for level in self._counts:
-                level.open[2] += 1
+            self._counts.add(2, 1)
             return
-        which, more_ms = sample.outcome is Outcome.BAD, interval_ms - self._unit_ms
-        for level in self._counts:
-            level.open[which] += 1
-            if more_ms:
-                level.open[which + 3] += more_ms
+        which = sample.outcome is Outcome.BAD
+        self._counts.add(which, 1)
+        if interval_ms != self._unit_ms:
+            self._counts.add(which + 3, interval_ms - self._unit_ms)
         if key is not None:
             _open(self._latencies[0]).add_key(key, censored=sample.censored)
 
@@ -132,11 +111,10 @@ class TargetWindow:
         counts, latency = self._numbers(sample, round(interval_s * 1000), key)
         change = [-count for count in counts]
         change[2] = 1
-        for level in self._counts:
-            self._unsaved |= level.file(sample.at, change)
+        self._counts.file(sample.at, change)
         if latency is not None:
-            for latencies in self._latencies:
-                if latencies.take_back(sample.at, latency):
+            for level in self._latencies:
+                if level.take_back(sample.at, latency):
                     break
 
     def counts(self, window_s: int) -> Tally:
@@ -144,15 +122,13 @@ class TargetWindow:
 
         Windows that were not announced are added up bucket by bucket.
         """
-        good, bad, unknown, up_ms, down_ms = self._counts[
-            _level_of(window_s, _COUNT_WIDTHS)
-        ].counts(window_s)
+        good, bad, unknown, up_ms, down_ms = self._counts.counts(window_s)
         unit_ms = self._unit_ms
         return Tally(good, bad, unknown, good * unit_ms + up_ms, bad * unit_ms + down_ms)
 
     def latencies(self, window_s: int) -> Iterator[Sketch]:
         """Yield sketches that together are the last `window_s` seconds; do not change them."""
-        number = _level_of(window_s, _LATENCY_WIDTHS)
+        number = level_of(window_s, _LATENCY_WIDTHS)
         yield self._latencies[number].closed(window_s)
         for level in self._latencies[: number + 1]:
             if level.open is not None:
@@ -160,58 +136,40 @@ class TargetWindow:
 
     def serve(self, extra: Iterable[int]) -> None:
         """Change the extra windows; what is in the buckets is kept."""
-        self._serve(frozenset((*WINDOWS.values(), *extra)))
-
-    def _serve(self, windows: frozenset[int]) -> None:
-        if windows == self._windows:
-            return
-        self._windows = windows
-        for number, counts in enumerate(self._counts):
-            counts.serve(w for w in windows if _level_of(w, _COUNT_WIDTHS) == number)
-        for number, latencies in enumerate(self._latencies):
-            latencies.serve(w for w in windows if _level_of(w, _LATENCY_WIDTHS) == number)
+        windows = frozenset((*WINDOWS.values(), *extra))
+        if windows != self._windows:
+            self._windows = windows
+            self._counts.serve(windows)
+            self._serve_latencies()
 
     # --- storage ------------------------------------------------------------------------------
 
     def flush(self) -> Iterator[WindowRow]:
         """Return the rows that have changed since the last call."""
-        narrow = (self._counts[0], self._latencies[0])
-        # Until the head is full, the narrow buckets that closed are in it.
-        full = any(level.dirty for level in (self._counts[1], self._latencies[1]))
-        if full or self._unsaved:
-            self._unsaved = False
-            yield self._row(HEAD, self._head())
-        for part, level in self._parts():
-            if level.dirty and (full or level not in narrow):
-                level.dirty = False
-                yield self._row(part, level.to_bytes())
+        return levels.flush(self._target, self._counts, tuple(self._parts()), self._head)
 
     def restore(self, rows: Iterable[WindowRow], now: float) -> int:
         """Take over what an earlier process wrote; return how many rows were damaged."""
         found = {row.part: row for row in rows}
         if not found:
             return 0
-        # As of the time of writing, so that what was open then is closed like any other.
-        self._start(min(now, max(row.at for row in found.values()) - _NARROW_S), self._windows)
-        damaged, since = 0, {}
+        damaged = self._counts.load(found, lambda data: _split(data)[0])
+        self._latencies = self._empty(levels.written_at(found, now))
+        since = {}
         for part, level in self._parts():
             try:
-                since[part] = level.load(found[part].data) if part in found else 0
+                since[level] = level.load(found[part].data) if part in found else 0
             except DamagedError:
                 damaged += 1
-                since[part] = 0
+                since[level] = 0
         try:
             if HEAD in found:
                 self._load_head(found[HEAD].data)
         except (ValueError, struct.error):
             damaged += 1
-        self._settle_units()
-        for narrow, wide in pairwise(self._counts):
-            _fill_counts(narrow, wide, since[_part(wide)])
-        for level in self._counts:
-            level.recount()
         for below, above in pairwise(self._latencies):
-            _fill_latencies(below, above, since[_part(above)])
+            _fill(below, above, since[above])
+        self._settle_units()
         self.advance(now)
         return damaged
 
@@ -220,62 +178,74 @@ class TargetWindow:
         past = Past()
         damaged = sum(not past.take(row) for row in rows)
         past.complete()
-        for level in self._counts:
-            for start, counts in past.counts[level.width_s].items():
-                level.put(start, counts)
-            level.recount()
-            level.dirty = True
-        for latencies in self._latencies:
-            for start, sketch in merged(past.finest(latencies.width_s), latencies.width_s).items():
-                if start // latencies.width_s < latencies.current:
-                    latencies.put(start, sketch)
+        for counts in self._counts.levels:
+            for start, found in past.counts[counts.width_s].items():
+                counts.put(start, found)
+            counts.dirty = True
+        self._counts.recount()
+        for level in self._latencies:
+            for start, sketch in merged(past.finest(level.width_s), level.width_s).items():
+                if start // level.width_s < level.current:
+                    level.put(start, sketch)
         for below, above in pairwise(self._latencies):
-            _fill_latencies(below, above, above.current * above.width_s)
+            _fill(below, above, above.current * above.width_s)
         return damaged
 
-    def _start(self, now: float, windows: frozenset[int]) -> None:
-        self._counts = tuple(
-            CountLevel(width_s, longest_s, COLUMNS, now) for width_s, longest_s in _COUNT_WIDTHS
-        )
+    def _empty(self, now: float) -> tuple[LatencyLevel, ...]:
         self._latencies = tuple(
             LatencyLevel(width_s, longest_s, now) for width_s, longest_s in _LATENCY_WIDTHS
         )
-        self._next_edge = _edge_after(now)
-        self._windows = frozenset()
-        self._serve(windows)
+        self._serve_latencies()
+        return self._latencies
 
-    def _parts(self) -> Iterator[tuple[str, CountLevel | LatencyLevel]]:
-        yield from ((_part(level), level) for level in self._counts)
-        yield from ((_part(level), level) for level in self._latencies)
+    def _serve_latencies(self) -> None:
+        for number, level in enumerate(self._latencies):
+            level.serve(w for w in self._windows if level_of(w, _LATENCY_WIDTHS) == number)
+
+    def _parts(self) -> Iterator[tuple[str, LatencyLevel]]:
+        return ((f"latencies/{level.width_s}", level) for level in self._latencies)
+
+    def _head(self) -> bytes:
+        """Return the narrow buckets of the current 5 min."""
+        narrow, start = self._latencies[0], self._counts.head_start
+        sketches = dict(narrow.buckets(start))
+        if narrow.open is not None and narrow.open.count:
+            sketches[narrow.current * NARROW_S] = narrow.open
+        counts = self._counts.head()
+        parts = [_HEAD.pack(len(counts), len(sketches)), counts]
+        for at, sketch in sketches.items():
+            data = sketch.to_bytes()
+            parts += (_HEAD_BUCKET.pack((at - start) // NARROW_S, len(data)), data)
+        return b"".join(parts)
+
+    def _load_head(self, head: bytes) -> None:
+        _, data, count = _split(head)
+        start, at = self._counts.head_start, 0
+        for _ in range(count):
+            number, length = _HEAD_BUCKET.unpack_from(data, at)
+            at += _HEAD_BUCKET.size + length
+            sketch = Sketch.from_bytes(data[at - length : at])
+            self._latencies[0].put(start + number * NARROW_S, sketch)
 
     def _measure_in(self, interval_ms: int) -> None:
         """Choose the unit of time: the shortest interval that a sample ever stood for."""
-        unit_ms = self._unit_ms
-        if not unit_ms and all(level.is_empty for level in self._counts):
+        if not self._unit_ms and self._counts.is_empty:
             self._unit_ms = interval_ms
-            for level in self._counts:
-                level.unit = interval_ms
-        elif interval_ms < unit_ms:
-            self._convert(interval_ms)
-
-    def _convert(self, unit_ms: int) -> None:
-        for level in self._counts:
-            level.change(_converter(level.unit - unit_ms), unit_ms)
-        self._unit_ms = unit_ms
+            self._counts.measure_in(interval_ms)
+        elif interval_ms < self._unit_ms:
+            self._unit_ms = interval_ms
+            self._settle_units()
 
     def _settle_units(self) -> None:
         """Bring levels that were written at different times to one unit."""
-        units = {level.unit for level in self._counts}
-        self._unit_ms = min(units)
-        if len(units) > 1:
-            self._convert(self._unit_ms)
-
-    def _row(self, part: str, data: bytes) -> WindowRow:
-        return WindowRow(owner=self._target, part=part, at=self._next_edge, data=data)
+        units = {level.unit for level in self._counts.levels}
+        self._unit_ms = min(*units, self._unit_ms) if self._unit_ms else min(units)
+        if units != {self._unit_ms}:
+            self._counts.convert(lambda unit: _converter(unit - self._unit_ms), self._unit_ms)
 
     def _numbers(
         self, sample: Sample, interval_ms: int, key: int | None
-    ) -> tuple[list[int], Sketch | None]:
+    ) -> tuple[Counts, Sketch | None]:
         """Return what one sample is in counts, and its latency."""
         if sample.outcome is Outcome.UNKNOWN:
             return [0, 0, 1, 0, 0], None
@@ -288,75 +258,23 @@ class TargetWindow:
             return [1, 0, 0, more_ms, 0], latency
         return [0, 1, 0, 0, more_ms], latency
 
-    def _head(self) -> bytes:
-        """Return the narrow buckets of the current 5 min."""
-        counts, latencies = self._counts[0], self._latencies[0]
-        now = self._next_edge - _NARROW_S
-        start = int(now // HEAD_S) * HEAD_S
-        buckets = dict(counts.buckets(start, now))
-        buckets[round(now)] = counts.open
-        sketches = dict(latencies.buckets(start))
-        if latencies.open is not None:
-            sketches[round(now)] = latencies.open
-        parts = [_HEAD.pack(_HEAD_VERSION, start, self._unit_ms, len(buckets))]
-        for at, found in buckets.items():
-            sketch = sketches[at].to_bytes() if at in sketches else b""
-            number = (at - start) // _NARROW_S
-            parts += (_HEAD_BUCKET.pack(number, *found, len(sketch)), sketch)
-        return b"".join(parts)
-
-    def _load_head(self, data: bytes) -> None:
-        version, start, unit_ms, count = _HEAD.unpack_from(data)
-        if version != _HEAD_VERSION or start % HEAD_S:
-            raise DamagedError
-        for level in self._counts:
-            if level.is_empty:
-                # It never closed a bucket, so it was not written yet.
-                level.unit = unit_ms
-        at = _HEAD.size
-        for _ in range(count):
-            number, *counts, length = _HEAD_BUCKET.unpack_from(data, at)
-            at += _HEAD_BUCKET.size + length
-            begins = start + number * _NARROW_S
-            self._counts[0].put(begins, counts)
-            self._latencies[0].put(begins, Sketch.from_bytes(data[at - length : at]))
-
-    def _file(self, at: float, counts: list[int], latency: Sketch | None) -> None:
-        for level in self._counts:
-            level.file(at, counts)
-        if self._next_edge - _NARROW_S - at < HEAD_S:
-            self._unsaved = True
+    def _file(self, at: float, counts: Counts, latency: Sketch | None) -> None:
+        self._counts.file(at, counts)
         if latency is not None:
-            for latencies in self._latencies:
-                if latencies.file(at, latency):
+            for level in self._latencies:
+                if level.file(at, latency):
                     # The wider buckets get it from this one, when it closes.
                     break
 
 
 def window_span_s(window_s: int, now: float) -> float:
     """Return how far back the buckets reach that together are the counts of this window."""
-    return _span_s(window_s, _COUNT_WIDTHS, now)
+    return span_s(window_s, levels.WIDTHS, now)
 
 
 def latency_span_s(window_s: int, now: float) -> float:
     """Return how far back the buckets reach that together are the latencies of this window."""
-    return _span_s(window_s, _LATENCY_WIDTHS, now)
-
-
-def _span_s(window_s: int, widths: tuple[tuple[int, int], ...], now: float) -> float:
-    width_s = widths[_level_of(window_s, widths)][0]
-    first = int(now // width_s) - -(-window_s // width_s) + 1
-    return now - first * width_s
-
-
-@cache
-def _level_of(window_s: int, widths: tuple[tuple[int, int], ...]) -> int:
-    fine_enough = (n for n, (_, longest_s) in enumerate(widths) if window_s <= longest_s)
-    return next(fine_enough, len(widths) - 1)
-
-
-def _edge_after(now: float) -> float:
-    return (now // _NARROW_S + 1) * _NARROW_S
+    return span_s(window_s, _LATENCY_WIDTHS, now)
 
 
 def _open(level: LatencyLevel) -> Sketch:
@@ -365,30 +283,22 @@ def _open(level: LatencyLevel) -> Sketch:
     return level.open
 
 
-def _converter(more_ms: int) -> Callable[[list[int]], list[int]]:
-    def convert(counts: list[int]) -> list[int]:
+def _converter(more_ms: int) -> Callable[[Counts], Counts]:
+    def convert(counts: Counts) -> Counts:
         good, bad, unknown, up_ms, down_ms = counts
         return [good, bad, unknown, up_ms + good * more_ms, down_ms + bad * more_ms]
 
     return convert
 
 
-def _part(level: CountLevel | LatencyLevel) -> str:
-    kind = "counts" if isinstance(level, CountLevel) else "latencies"
-    return f"{kind}/{level.width_s}"
+def _split(head: bytes) -> tuple[bytes, bytes, int]:
+    """Return the head of the counts, that of the latencies and how many buckets it has."""
+    length, count = _HEAD.unpack_from(head)
+    middle = _HEAD.size + length
+    return head[_HEAD.size : middle], head[middle:], count
 
 
-def _fill_counts(narrow: CountLevel, wide: CountLevel, since: int) -> None:
-    """Put together what `wide` lacks from `since` on from the narrower buckets."""
-    now = narrow.current * narrow.width_s
-    found = dict(narrow.buckets(since, now))
-    found[now] = narrow.open
-    for start, counts in summed(found, wide.width_s).items():
-        if start >= since:
-            wide.put(start, counts)
-
-
-def _fill_latencies(narrow: LatencyLevel, wide: LatencyLevel, since: int) -> None:
+def _fill(narrow: LatencyLevel, wide: LatencyLevel, since: int) -> None:
     """Put together what `wide` lacks from `since` on from the closed narrower buckets."""
     for start, latencies in merged(dict(narrow.buckets(since)), wide.width_s).items():
         if start >= since:

@@ -86,6 +86,10 @@ async def test_every_panel_of_the_dashboard_has_data_on_a_real_prometheus(tmp_pa
             await story.daemon.wait_for(
                 "/metrics?query=samples_1m", lambda answer: (answer.json()["value"] or 0) >= 2
             )
+            # Without a release of before there is nothing to roll back to.
+            await story.daemon.wait_for(
+                "/metrics?query=revision", lambda answer: answer.json()["value"] is not None
+            )
             story.site.version = story.site.bad_version
             await until(lambda: story.everybody_knows("RESOLVED"), story)
             empty = dict.fromkeys(queries)
