@@ -8,9 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from monitor.model import EMPTY, AlertState, AlertStatus, Severity
-from monitor.slo.condition import Condition
+from monitor.slo.signal import Signal
+
+
+class Judged(Protocol):
+    """A condition of any kind, as far as people see it."""
+
+    @property
+    def text(self) -> str:
+        """The condition as it was written, or would be."""
+        ...
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        """The signals that it reads."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +33,7 @@ class AlertRule:
     """When to page, how loud, and where. `name` is unique; it is evaluated per deployment."""
 
     name: str
-    condition: Condition
+    condition: Judged
     severity: Severity
     channels: tuple[str, ...]
     for_s: float = 0

@@ -1,6 +1,6 @@
 """Error budgets and burn rates, exact until they are shown.
 
-Errors are shares of known time; one that is 0.1 % over the whole period spends all of a 99.9 %
+Errors are shares of what is known; one that is 0.1 % over the whole period spends all of a 99.9 %
 objective's budget.
 """
 
@@ -9,23 +9,51 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from monitor.slo.objective import Objective
+from monitor.slo.objective import Objective, Period
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is known of a period, in units of the objective's record."""
+
+    bad: int
+    valid: int
+    expected: int
+    """What should be known by now, without what is left out."""
+    whole: Fraction
+    """What the whole period holds; more than `expected` as long as it is not over."""
+    start: float
+    end: float
+    """UTC seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The state of one objective's error budget over its period."""
+    """The state of one objective's error budget over one period."""
 
     objective: Objective
+    period: Period
+    start: float
+    end: float
+    """What it is about, UTC seconds; of a rolling period the end is now."""
     spent_s: float
-    """Down share of the known time, scaled to the whole period."""
+    """Bad share of what is known, scaled to the whole period."""
     allowed_s: float
     remaining: float
     """Share of the budget that is left; negative when it is overspent."""
+    worst: float
+    """The same if all that should be known and is not had been bad."""
+    best: float
+    """The same if all that is not known, what is still to come included, is good."""
+    coverage: float | None
+    """Share of what should be known that is; None while nothing should."""
     known_s: float
-    """How much of the period was measured, a target's average: what the shares rest on."""
+    """How much of the period was measured: what the shares rest on."""
     down_s: float
-    """How much of the known time was down."""
+    """How much of the known time was bad."""
+    bad: int
+    valid: int
+    """In units of the record: seconds (or milliseconds), samples or slices."""
 
 
 def burn_rate(error: Fraction, objective: Objective) -> Fraction:
@@ -38,15 +66,42 @@ def remaining_share(error: Fraction, objective: Objective) -> Fraction:
     return 1 - burn_rate(error, objective)
 
 
-def budget_of(error: Fraction, objective: Objective, known_s: Fraction) -> Budget:
-    """Return the budget after this share of errors in the known seconds of the period."""
+def budget_of(objective: Objective, period: Period, measured: Measured) -> Budget | None:
+    """Return the budget, None when nothing is known.
+
+    Of a rolling period `remaining` takes the known part for all of it: 1 - error / allowed. Of a
+    calendar's unit only what is over counts against the whole unit: two minutes down on the first
+    day of a month are two of its 43.2 minutes.
+    """
+    if not measured.valid:
+        return None
+    allowed = objective.allowed
+    error = Fraction(measured.bad, measured.valid)
+    expected = max(measured.expected, measured.valid)
+    whole = max(measured.whole, Fraction(expected))
+    length_s = Fraction(measured.end - measured.start)
+    missing = expected - measured.valid
+    if period.calendar is None:
+        counted, worst = error, Fraction(measured.bad + missing, expected)
+    else:
+        counted = error * expected / whole
+        worst = (measured.bad + missing) / whole
+    unit_s = length_s / whole
     return Budget(
         objective=objective,
-        spent_s=float(error * objective.period_s),
-        allowed_s=float(objective.allowed_s),
-        remaining=float(remaining_share(error, objective)),
-        known_s=float(known_s),
-        down_s=float(error * known_s),
+        period=period,
+        start=measured.start,
+        end=measured.end,
+        spent_s=float(counted * length_s),
+        allowed_s=float(allowed * length_s),
+        remaining=float(1 - counted / allowed),
+        worst=float(1 - worst / allowed),
+        best=float(1 - measured.bad / whole / allowed),
+        coverage=measured.valid / expected if measured.expected > 0 else None,
+        known_s=float(measured.valid * unit_s),
+        down_s=float(measured.bad * unit_s),
+        bad=measured.bad,
+        valid=measured.valid,
     )
 
 

@@ -190,9 +190,15 @@ class CountLevel:
             total = [closed + new for closed, new in zip(total, self.open, strict=True)]
         return total
 
+    def keeps(self, at: float) -> bool:
+        """Whether the bucket of the moment `at` is kept."""
+        return int(at // self.width_s) > self._current - self._size
+
     def buckets(self, start: float, end: float) -> Iterator[tuple[int, Counts]]:
         """Yield (start, counts) of the closed buckets that begin in [start, end) and hold some."""
-        first = max(math.ceil(start / self.width_s), self._current - self._size + 1)
+        first = self._current - self._size + 1
+        if start > first * self.width_s:
+            first = math.ceil(start / self.width_s)
         for index in range(first, min(math.ceil(end / self.width_s), self._current)):
             counts = self._read(index)
             if any(counts):

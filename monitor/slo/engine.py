@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -17,6 +16,7 @@ from monitor.model import (
     AlertState,
     AlertStatus,
     BucketRow,
+    Correction,
     Release,
     Sample,
     Target,
@@ -30,7 +30,10 @@ from monitor.slo.alerting import (
     inactive,
     restore_status,
 )
-from monitor.slo.budget import Budget, budget_of
+from monitor.slo.budget import Budget
+from monitor.slo.burning import BurnCondition, tier_rules
+from monitor.slo.condition import Condition
+from monitor.slo.record import SloRecord, owner_of
 from monitor.slo.releases import ReleaseTracker, Sighting
 from monitor.slo.sight import PROBER, PROBER_BLIND, Blindness, Sight, doubted
 from monitor.slo.signal import Signal
@@ -40,6 +43,7 @@ from monitor.slo.targets import TargetState, agreed_revision, available_regions,
 from monitor.slo.transitions import config_removed, sight_changed, transitions_between
 from monitor.slo.values import Situation, Value, value_of
 from monitor.slo.verdict import Verdict, verdicts_of
+from monitor.slo.watches import BurnWatch, Values, Watch
 
 __all__ = ["Budget", "DeploymentSpec", "Engine", "Step", "Verdict", "WindowStats"]
 
@@ -53,21 +57,6 @@ Flushed = tuple[tuple[WindowRow, ...], tuple[tuple[str, float], ...]]
 
 SLICE = 20
 """Samples in one piece of work."""
-_SEEN = frozenset(
-    {
-        "error_rate",
-        "success_rate",
-        "samples",
-        "latency",
-        "uptime_percentage",
-        "burn_rate",
-        "error_budget_remaining",
-        "coverage",
-        "available_regions",
-        "health",
-    }
-)
-"""Signals that say nothing while we are blind."""
 
 
 def finish(work: Work[T]) -> T:
@@ -78,27 +67,6 @@ def finish(work: Work[T]) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
-
-
-class _Watch:
-    """One rule on one deployment, with the answer to the inputs that it was last asked about."""
-
-    __slots__ = ("_inputs", "_verdict", "key", "needs_sight", "rule")
-
-    def __init__(self, rule: AlertRule, deployment: str) -> None:
-        self.rule = rule
-        self.needs_sight = any(signal.kind in _SEEN for signal in rule.condition.signals)
-        self.key: _Key = (rule.name, deployment)
-        self._inputs: list[Value] | None = None
-        self._verdict: bool | None = None
-
-    def judge(self, inputs: list[Value]) -> bool | None:
-        """Return whether the condition holds for its signals' values, None without data."""
-        if inputs != self._inputs:
-            names = (signal.name for signal in self.rule.condition.signals)
-            self._verdict = self.rule.condition.evaluate(dict(zip(names, inputs, strict=True)))
-            self._inputs = inputs
-        return self._verdict
 
 
 class Engine:
@@ -116,6 +84,7 @@ class Engine:
         """Samples and stored rows that could not be used (an unknown target, a damaged row)."""
         self._now = now
         self._targets: dict[str, TargetState] = {}
+        self._records: dict[str, tuple[SloRecord, ...]] = {}
         self._releases: dict[str, ReleaseTracker] = {}
         self._alerts: dict[_Key, AlertStatus] = {}
         self._born: set[str] = set()
@@ -158,6 +127,8 @@ class Engine:
             self.strays += state.window.restore(rows[target], now)
             if target in earlier:
                 self.strays += state.window.restore_buckets(earlier[target])
+        for record in self._every_record():
+            self.strays += record.restore(rows[record.owner], now)
         for release in releases:
             if release.deployment in self._releases:
                 self._releases[release.deployment].replay([release])
@@ -208,7 +179,7 @@ class Engine:
         for name in self.specs:
             for before, after, values in self._evaluate(name, now):
                 alerts.append(after)
-                transitions += transitions_between(before, after, now, MappingProxyType(values))
+                transitions += transitions_between(before, after, now, values)
             yield
         return Step(
             transitions=tuple(transitions),
@@ -252,6 +223,10 @@ class Engine:
             state.window.advance(self._now)
             rows += state.window.flush()
             yield
+        for record in tuple(self._every_record()):
+            record.step(self._now)
+            rows += record.flush()
+            yield
         born = tuple((target, self._targets[target].born) for target in sorted(self._born))
         self._born.clear()
         return tuple(rows), born
@@ -269,15 +244,38 @@ class Engine:
         return self._stats((self._targets[target],), window_s, now)
 
     def budget(self, deployment: str, now: float) -> Budget | None:
-        """Return the error budget, None without objective or without data."""
-        objective = self.specs[deployment].objective
-        if objective is None:
-            return None
-        stats = self.window(deployment, objective.period_s, now)
-        if stats.uptime is None:
-            return None
-        known_s = Fraction(stats.up_ms + stats.down_ms, 1000 * len(self._slis[deployment]))
-        return budget_of(1 - stats.uptime, objective, known_s)
+        """Return the rolling error budget of the first objective, None without one or data."""
+        records = self.records(deployment, now)
+        return next(iter(records[0].budgets(self._now)), None) if records else None
+
+    def records(self, deployment: str, now: float) -> tuple[SloRecord, ...]:
+        """Return the records of a deployment's objectives as of `now`; do not change them."""
+        now = self._tick(now)
+        records = self._records[deployment]
+        for record in records:
+            record.step(now)
+        return records
+
+    def rule(self, name: str, deployment: str) -> AlertRule | None:
+        """Return the rule of an alert: a user's, or a tier's."""
+        watches = self._watches.get(deployment, ())
+        return next((watch.rule for watch in watches if watch.rule.name == name), None)
+
+    def values(self, name: str, deployment: str, now: float) -> Values:
+        """Return what a message about an alert would show now. KeyError: no such alert."""
+        now = self._tick(now)
+        situation = self._situation(deployment, now)
+        cache: dict[str, Value] = {}
+        for watch in self._watches[deployment]:
+            if watch.rule.name == name:
+                return watch.values(lambda signal: _cached(signal, situation, cache), now)
+        raise KeyError(name)
+
+    def correct(self, correction: Correction) -> None:
+        """Leave out, in every budget that it is about, what was measured then; or undo that."""
+        for record in self._records.get(correction.deployment, ()):
+            if correction.slo in {"", record.objective.name}:
+                record.correct(correction.start, correction.end, undo=correction.is_undone)
 
     def verdicts(self, deployment: str, now: float) -> tuple[Verdict, ...]:
         """Return one verdict per clause of the deployment's SLA."""
@@ -336,14 +334,47 @@ class Engine:
         self._releases = {
             name: self._releases.get(name) or ReleaseTracker(name) for name in self.specs
         }
-        self._watches = {name: [_Watch(rule, name) for rule in self.rules] for name in self.specs}
+        self._records = {name: self._records_of(spec) for name, spec in self.specs.items()}
+        self._watches = {name: self._watches_of(name) for name in self.specs}
         pairs = [watch.key for watches in self._watches.values() for watch in watches]
         self._alerts = {
             pair: self._alerts.get(pair) or inactive(*pair, self._now) for pair in pairs
         }
 
+    def _records_of(self, spec: DeploymentSpec) -> tuple[SloRecord, ...]:
+        name, states = spec.deployment.name, self._slis[spec.deployment.name]
+        known = {record.owner: record for record in self._records.get(name, ())}
+        records = []
+        for objective in spec.objectives:
+            record = known.get(owner_of(name, objective))
+            if record is None:
+                record = SloRecord(name, objective, states, self._now, spec.is_maintained)
+            else:
+                record.configure(objective, states, spec.is_maintained)
+            records.append(record)
+        return tuple(records)
+
+    def _every_record(self) -> Iterator[SloRecord]:
+        return (record for records in self._records.values() for record in records)
+
+    def _watches_of(self, deployment: str) -> list[Watch | BurnWatch]:
+        """Return the watches of users' rules, then those of tiers that no such rule replaces."""
+        watches: list[Watch | BurnWatch] = [
+            Watch(rule, rule.condition, deployment)
+            for rule in self.rules
+            if isinstance(rule.condition, Condition)
+        ]
+        names = {rule.name for rule in self.rules}
+        for record in self._records[deployment]:
+            watches += [
+                BurnWatch(rule, rule.condition, record)
+                for rule in tier_rules(record.objective, deployment)
+                if isinstance(rule.condition, BurnCondition) and rule.name not in names
+            ]
+        return watches
+
     def _restore_alerts(self, alerts: Iterable[AlertStatus], seen_at: float, now: float) -> None:
-        rules = {rule.name: rule for rule in self.rules}
+        rules = {watch.key: watch.rule for name in self.specs for watch in self._watches[name]}
         for status in alerts:
             key = (status.rule, status.deployment)
             if key == (PROBER_BLIND, PROBER):
@@ -352,7 +383,7 @@ class Engine:
             elif key in self._alerts:
                 self._moved.add(key)
                 self._alerts[key] = restore_status(
-                    rules[status.rule],
+                    rules[key],
                     status,
                     seen_at,
                     now,
@@ -396,8 +427,11 @@ class Engine:
         sight.judge(now, ailment)
         after = sight.blindness
         for sample in self._dubious:
-            if sight.doubts(sample) and sample.target in self._targets:
-                self._targets[sample.target].take_back(sample, doubted(sample))
+            state = self._targets.get(sample.target)
+            if state is not None and sight.doubts(sample):
+                state.take_back(sample, doubted(sample))
+                for record in self._records[state.target.deployment]:
+                    record.take_back(sample, now)
         self._dubious = [sample for sample in self._dubious if sight.is_dubious(sample)]
         if (before is None) is (after is None):
             return [], []
@@ -420,6 +454,8 @@ class Engine:
             # Not further than it has to: what came before an edge is cheapest to file before it.
             state.window.advance(min(sample.at, now))
             state.file(sample, now)
+            for record in self._records[state.target.deployment]:
+                record.take(sample, now)
             if sample.revision is not None:
                 speaking[state.target.deployment] = sample.at
         for deployment, at in speaking.items():
@@ -430,19 +466,22 @@ class Engine:
 
     def _evaluate(
         self, deployment: str, now: float
-    ) -> Iterator[tuple[AlertStatus, AlertStatus, dict[str, Value]]]:
+    ) -> Iterator[tuple[AlertStatus, AlertStatus, Values]]:
         """Evaluate all rules; yield (before, after, inputs) of durable changes."""
         situation = self._situation(deployment, now)
         cache: dict[str, Value] = {}
+
+        def look(signal: Signal) -> Value:
+            return _cached(signal, situation, cache)
+
         is_still, is_doubtful = self.stands_still(now), self._sight.is_doubtful
         for watch in self._watches[deployment]:
             if is_doubtful and watch.needs_sight:
                 continue
-            signals = watch.rule.condition.signals
-            verdict = watch.judge([_cached(signal, situation, cache) for signal in signals])
+            before = self._alerts[watch.key]
+            verdict = watch.judge(look, now, before)
             if is_still and watch.needs_sight:
                 verdict = None
-            before = self._alerts[watch.key]
             if verdict is False and before.is_at_rest and watch.key not in self._moved:
                 # Nearly always: nothing matched before, and nothing matches now.
                 continue
@@ -450,15 +489,19 @@ class Engine:
             self._alerts[watch.key] = after
             if durable_part(before) != durable_part(after) or watch.key in self._moved:
                 self._moved.discard(watch.key)
-                yield before, after, {signal.name: cache[signal.name] for signal in signals}
+                yield before, after, MappingProxyType(watch.values(look, now))
 
     def _situation(self, deployment: str, now: float) -> Situation:
         spec = self.specs[deployment]
         for state in self._states[deployment]:
             state.window.advance(now)
+        records = self._records[deployment]
+        for record in records:
+            record.step(now)
         return Situation(
             deployment=spec.deployment,
             objective=spec.objective,
+            record=records[0] if spec.objective else None,
             states=self._states[deployment],
             slis=self._slis[deployment],
             release=self._releases[deployment].current,

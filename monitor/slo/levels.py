@@ -10,6 +10,7 @@ Owns when which row is written. Knows no sample and no latency.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
@@ -150,9 +151,9 @@ class CountLevels:
         buckets = dict(narrow.buckets(start, now))
         buckets[now] = narrow.open
         row = self._row
-        parts = [_HEAD.pack(_VERSION, start, self.unit, len(buckets))]
-        parts += (row.pack((at - start) // NARROW_S, *counts) for at, counts in buckets.items())
-        return b"".join(parts)
+        rows = (row.pack((at - start) // NARROW_S, *counts) for at, counts in buckets.items())
+        head = _HEAD.pack(_VERSION, start, self.unit, len(buckets))
+        return head + zlib.compress(b"".join(rows), 1)
 
     def load(self, rows: Mapping[str, WindowRow], read_head: Callable[[bytes], bytes]) -> int:
         """Take over the rows, as of when they were written; return how many were damaged.
@@ -170,11 +171,12 @@ class CountLevels:
         try:
             if HEAD in rows:
                 self._load_head(read_head(rows[HEAD].data))
-        except (ValueError, struct.error):
+        except (ValueError, struct.error, zlib.error):
             damaged += 1
         for (narrow, wide), start in zip(pairwise(self.levels), since[1:], strict=True):
             _fill(narrow, wide, start)
         self.recount()
+        self.unsaved = False
         return damaged
 
     def recount(self) -> None:
@@ -185,13 +187,14 @@ class CountLevels:
     def _load_head(self, data: bytes) -> None:
         version, start, unit, count = _HEAD.unpack_from(data)
         row = self._row
-        if version != _VERSION or start % HEAD_S or len(data) != _HEAD.size + count * row.size:
+        rows = zlib.decompressobj().decompress(data[_HEAD.size :], count * row.size + 1)
+        if version != _VERSION or start % HEAD_S or len(rows) != count * row.size:
             raise DamagedError
         for level in self.levels:
             if level.is_empty:
                 # It never closed a bucket, so it was not written yet.
                 level.unit = unit
-        for number, *counts in row.iter_unpack(data[_HEAD.size :]):
+        for number, *counts in row.iter_unpack(rows):
             self.levels[0].put(start + number * NARROW_S, counts)
 
     @property

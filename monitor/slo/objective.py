@@ -117,7 +117,7 @@ class Objective:
     """Who hears of a tier of this severity."""
     min_events: int = 10
     """Valid samples of the long window below which nothing is decided."""
-    confidence: Fraction = Fraction(95, 100)
+    confidence: Fraction = Fraction(99, 100)
     """How sure it must be that the true rate is above a tier's."""
     min_coverage: Fraction = Fraction(1, 2)
     """Share of the expected measurement of the long window below which alerts freeze."""

@@ -26,6 +26,7 @@ class TargetState:
         "_since",
         "born",
         "certificate_expires_at",
+        "good_at",
         "last",
         "last_at",
         "revision",
@@ -41,6 +42,8 @@ class TargetState:
         """First time that it was ever monitored, UTC seconds; restored after a restart."""
         self.last: Sample | None = None
         self.last_at = -math.inf
+        self.good_at = -math.inf
+        """Start of the latest good sample."""
         self.revision: str | None = None
         self.certificate_expires_at: float | None = None
         self._since = now
@@ -52,6 +55,8 @@ class TargetState:
         at = min(sample.at, now)
         if at >= self.last_at:
             self.last, self.last_at = sample, at
+        if sample.outcome is Outcome.GOOD and at > self.good_at:
+            self.good_at = at
         if sample.revision is not None and at >= self._revision_at:
             self.revision, self._revision_at = sample.revision, at
         if sample.certificate_expires_at is not None and at >= self._certificate_at:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from monitor.model import Deployment, Release, ReleaseStatus
 from monitor.slo.objective import Objective
+from monitor.slo.record import SloRecord
 from monitor.slo.signal import DEFAULT_PERIOD_S, Signal
 from monitor.slo.sketch import Sketch
 from monitor.slo.targets import TargetState, available_regions, certificate_days, health, latencies
@@ -26,6 +27,8 @@ class Situation:
 
     deployment: Deployment
     objective: Objective | None
+    record: SloRecord | None
+    """Of that objective."""
     states: Sequence[TargetState]
     slis: Sequence[TargetState]
     """Those of `states` that count towards SLIs."""
@@ -99,21 +102,21 @@ def _uptime(signal: Signal, situation: Situation) -> Value:
 
 
 def _burn_rate(signal: Signal, situation: Situation) -> Value:
-    if situation.objective is None:
+    if situation.record is None:
         return None
-    up_ms, down_ms = _time_ms(signal, situation)
-    target = situation.objective.target
-    allowed = (up_ms + down_ms) * (target.denominator - target.numerator)
-    return _ratio(down_ms * target.denominator, allowed)
+    target = situation.record.objective.target
+    counts = situation.record.counts(_window_s(signal, situation))
+    allowed = counts.valid * (target.denominator - target.numerator)
+    return _ratio(counts.bad * target.denominator, allowed)
 
 
 def _budget_remaining(signal: Signal, situation: Situation) -> Value:
-    if situation.objective is None:
+    if situation.record is None:
         return None
-    up_ms, down_ms = _time_ms(signal, situation)
-    target = situation.objective.target
-    allowed = (up_ms + down_ms) * (target.denominator - target.numerator)
-    return _ratio(allowed - down_ms * target.denominator, allowed, 100)
+    target = situation.record.objective.target
+    counts = situation.record.counts(_window_s(signal, situation))
+    allowed = counts.valid * (target.denominator - target.numerator)
+    return _ratio(allowed - counts.bad * target.denominator, allowed, 100)
 
 
 def _coverage(signal: Signal, situation: Situation) -> Value:

@@ -8,6 +8,7 @@ Owns how samples become counts and latencies. Must not know what a signal or an 
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -133,6 +134,19 @@ class TargetWindow:
         for level in self._latencies[: number + 1]:
             if level.open is not None:
                 yield level.open
+
+    def history(self) -> Iterator[tuple[int, int, Tally]]:
+        """Yield (number of the level, start, counts) of all buckets that hold something."""
+        for number, level in enumerate(self._counts.levels):
+            end = level.current * level.width_s
+            for start, counts in (*level.buckets(-math.inf, end), (end, level.open)):
+                good, bad, unknown, up_ms, down_ms = counts
+                unit_ms = self._unit_ms
+                yield (
+                    number,
+                    start,
+                    Tally(good, bad, unknown, good * unit_ms + up_ms, bad * unit_ms + down_ms),
+                )
 
     def serve(self, extra: Iterable[int]) -> None:
         """Change the extra windows; what is in the buckets is kept."""

@@ -6,14 +6,38 @@ from fractions import Fraction
 
 import pytest
 
-from monitor.slo.budget import budget_of, burn_factor, burn_rate, exhaustion_s, remaining_share
-from monitor.slo.objective import Objective
+from monitor.slo.budget import (
+    Budget,
+    Measured,
+    budget_of,
+    burn_factor,
+    burn_rate,
+    exhaustion_s,
+    remaining_share,
+)
+from monitor.slo.objective import Objective, Period
 
 HOUR, DAY = 3600, 86400
 
 
 def objective(target: str, period_s: int = 30 * DAY) -> Objective:
     return Objective(target=Fraction(target), period_s=period_s)
+
+
+def rolling(error: Fraction, of: Objective) -> Budget:
+    """Return the budget of a period of which every second is known."""
+    valid = of.period_s * error.denominator
+    measured = Measured(
+        bad=int(valid * error),
+        valid=valid,
+        expected=valid,
+        whole=Fraction(valid),
+        start=0.0,
+        end=float(of.period_s),
+    )
+    budget = budget_of(of, Period(length_s=of.period_s), measured)
+    assert budget is not None
+    return budget
 
 
 @pytest.mark.parametrize(
@@ -43,9 +67,7 @@ def test_budget_of_28_days_at_99_95_percent(
     availability: str, spent_min: float, left_min: float
 ) -> None:
     """Vector A4 in minutes: 20.16 are allowed."""
-    budget = budget_of(
-        1 - Fraction(availability), objective("0.9995", 28 * DAY), Fraction(28 * DAY)
-    )
+    budget = rolling(1 - Fraction(availability), objective("0.9995", 28 * DAY))
     assert budget.allowed_s / 60 == pytest.approx(20.16)
     assert budget.spent_s / 60 == pytest.approx(spent_min)
     assert budget.remaining * budget.allowed_s / 60 == pytest.approx(left_min)
@@ -53,7 +75,7 @@ def test_budget_of_28_days_at_99_95_percent(
 
 def test_half_an_hour_window_of_errors_spends_five_budgets() -> None:
     """Vector A3: 12 h at 50 % errors and 90 %: 72 min allowed, 360 spent, -288 left."""
-    budget = budget_of(Fraction(1, 2), objective("0.9", 12 * HOUR), Fraction(12 * HOUR))
+    budget = rolling(Fraction(1, 2), objective("0.9", 12 * HOUR))
     assert (budget.allowed_s / 60, budget.spent_s / 60) == (72, 360)
     assert budget.remaining * budget.allowed_s / 60 == -288
 

@@ -1,0 +1,85 @@
+"""One rule on one deployment, as the engine asks it. Keeps the last answer, changes no alert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from monitor.model import AlertState, AlertStatus
+from monitor.slo.alerting import AlertRule
+from monitor.slo.burning import BurnCondition
+from monitor.slo.condition import Condition
+from monitor.slo.record import SloRecord
+from monitor.slo.signal import Signal
+from monitor.slo.values import Value
+
+Look = Callable[[Signal], Value]
+"""Returns a signal's value at this moment."""
+Values = Mapping[str, float | str | None]
+
+_SEEN = frozenset(
+    {
+        "error_rate",
+        "success_rate",
+        "samples",
+        "latency",
+        "uptime_percentage",
+        "burn_rate",
+        "error_budget_remaining",
+        "coverage",
+        "available_regions",
+        "health",
+    }
+)
+"""Signals that say nothing while we are blind."""
+
+
+class Watch:
+    """A user's rule, with the answer to the inputs that it was last asked about."""
+
+    __slots__ = ("_condition", "_inputs", "_verdict", "key", "needs_sight", "rule")
+
+    def __init__(self, rule: AlertRule, condition: Condition, deployment: str) -> None:
+        """Watch `rule`, of which `condition` is the condition."""
+        self.rule = rule
+        self._condition = condition
+        self.needs_sight = any(signal.kind in _SEEN for signal in condition.signals)
+        self.key = (rule.name, deployment)
+        self._inputs: list[Value] | None = None
+        self._verdict: bool | None = None
+
+    def judge(self, look: Look, _now: float, _status: AlertStatus) -> bool | None:
+        """Return whether the condition holds, None without data."""
+        signals = self._condition.signals
+        inputs = [look(signal) for signal in signals]
+        if inputs != self._inputs:
+            names = (signal.name for signal in signals)
+            self._verdict = self._condition.evaluate(dict(zip(names, inputs, strict=True)))
+            self._inputs = inputs
+        return self._verdict
+
+    def values(self, look: Look, _now: float) -> Values:
+        """Return the condition's inputs."""
+        return {signal.name: look(signal) for signal in self._condition.signals}
+
+
+class BurnWatch:
+    """A tier of an objective."""
+
+    __slots__ = ("_condition", "_record", "key", "needs_sight", "rule")
+
+    def __init__(self, rule: AlertRule, condition: BurnCondition, record: SloRecord) -> None:
+        """Watch `rule`, of which `condition` is the condition, on an objective's record."""
+        self.rule = rule
+        self._condition = condition
+        self._record = record
+        self.needs_sight = True
+        self.key = (rule.name, record.deployment)
+
+    def judge(self, _look: Look, now: float, status: AlertStatus) -> bool | None:
+        """Return whether the budget burns so fast, None where too little was measured."""
+        is_firing = status.state is AlertState.FIRING
+        return self._condition.judge(self._record, now, is_firing=is_firing)
+
+    def values(self, _look: Look, now: float) -> Values:
+        """Return what a message shows."""
+        return self._condition.values(self._record, now)
