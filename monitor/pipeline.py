@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from monitor.inhibition import covering
 from monitor.metrics import Telemetry
 from monitor.model import (
     AlertState,
@@ -32,6 +33,7 @@ from monitor.model import (
 from monitor.pace import Pace
 from monitor.routing import close_incident, open_blind_incident, open_incident
 from monitor.slo.alerting import AlertRule
+from monitor.slo.burning import BurnCondition
 from monitor.slo.engine import DeploymentSpec, Engine, Step
 from monitor.slo.sight import PROBER, PROBER_BLIND
 from monitor.store.base import Batch, Store, StoreError, merge
@@ -107,6 +109,8 @@ class Pipeline:
         self._open: dict[tuple[str, str], str] = {}
         self._diagnoses: dict[str, Diagnosis] = {}
         """The latest of each target."""
+        self._held: dict[tuple[str, str], Transition] = {}
+        """Burn alerts that fire and that an incident covers, or did until now."""
         self._unsaved = Batch()
         self._last_flush = clock.now()
         self._pending: (
@@ -118,6 +122,20 @@ class Pipeline:
         """Take over the incidents of an earlier process."""
         for incident in sorted(incidents, key=lambda each: each.opened_at):
             self._keep(incident)
+        for status in self.engine.alerts():
+            where = (status.rule, status.deployment)
+            if status.state is AlertState.FIRING and where not in self._open:
+                since = status.evaluated_at if status.active_at is None else status.active_at
+                self._hold(
+                    Transition(
+                        at=since,
+                        rule=status.rule,
+                        deployment=status.deployment,
+                        before=AlertState.INACTIVE,
+                        after=AlertState.FIRING,
+                        since=since,
+                    )
+                )
 
     def reconfigure(
         self,
@@ -204,6 +222,8 @@ class Pipeline:
             incident = self._follow(transition)
             if incident is not None:
                 incidents[incident.id] = incident
+        for incident in self._release_held(now):
+            incidents[incident.id] = incident
         for release in step.releases:
             self._telemetry.count_release(release)
         due = now - self._last_flush >= self._settings.flush_interval_s
@@ -247,22 +267,70 @@ class Pipeline:
                 transition, self._settings.service, self._settings.blind_channels
             )
         elif transition.after is AlertState.FIRING:
-            rule = next(rule for rule in self.engine.rules if rule.name == transition.rule)
-            release = self.engine.release(transition.deployment)
-            incident = open_incident(
-                transition,
-                rule,
-                self.engine.specs[transition.deployment].deployment,
-                revision=release.revision if release else None,
-                rollback=where in self._settings.rollback_rules,
-            )
-            incident = self._with_diagnoses(incident, transition.at)
+            if self._hold(transition):
+                return None
+            incident = self._opened(transition)
+        elif self._held.pop(where, None) is not None:
+            return None
         elif transition.before is AlertState.FIRING and where in self._open:
             incident = close_incident(self._incidents[self._open[where]], transition)
         else:
             return None
         self._keep(incident)
         return incident
+
+    def _opened(self, transition: Transition) -> Incident:
+        rule = self.engine.rule(transition.rule, transition.deployment)
+        if rule is None:
+            msg = f"an alert without a rule fires: {transition.rule}"
+            raise LookupError(msg)
+        release = self.engine.release(transition.deployment)
+        where = (transition.rule, transition.deployment)
+        incident = open_incident(
+            transition,
+            rule,
+            self.engine.specs[transition.deployment].deployment,
+            revision=release.revision if release else None,
+            rollback=where in self._settings.rollback_rules,
+        )
+        return self._with_diagnoses(incident, transition.at)
+
+    def _hold(self, transition: Transition) -> bool:
+        """Keep a burn alert back until it is known what it belongs to; False for other alerts."""
+        rule = self.engine.rule(transition.rule, transition.deployment)
+        if rule is None or not isinstance(rule.condition, BurnCondition):
+            return False
+        self._held[transition.rule, transition.deployment] = transition
+        return True
+
+    def _release_held(self, now: float) -> list[Incident]:
+        """Open incidents of burn alerts that none covers; note the others on what covers them.
+
+        In the order of their rules, so that of tiers that fire together the fastest speaks.
+        """
+        changed: dict[str, Incident] = {}
+        for where, transition in sorted(self._held.items(), key=self._by_rule):
+            rule = self.engine.rule(*where)
+            if rule is None or not isinstance(rule.condition, BurnCondition):
+                # A reload removed it; the alert ends by itself.
+                del self._held[where]
+                continue
+            others = [each for each in self._incidents.values() if each.deployment == where[1]]
+            cover = covering(rule, rule.condition, transition.since, others, now)
+            if cover is None:
+                del self._held[where]
+                values = transition.values or self.engine.values(*where, now)
+                incident = self._opened(replace(transition, at=now, values=values))
+            else:
+                incident = _also_burns(cover, rule, now)
+            if incident is not cover:
+                changed[incident.id] = incident
+                self._keep(incident)
+        return list(changed.values())
+
+    def _by_rule(self, held: tuple[tuple[str, str], Transition]) -> tuple[str, int]:
+        (rule, deployment), _ = held
+        return deployment, self.engine.rank(rule, deployment)
 
     def _diagnose(self, diagnoses: Sequence[Diagnosis]) -> list[Incident]:
         """Remember diagnoses, and note them on what is open already."""
@@ -345,6 +413,14 @@ class Pipeline:
                 log.warning("state is saved again")
             self.durable = True
         self._telemetry.set_durable(durable=self.durable)
+
+
+def _also_burns(incident: Incident, rule: AlertRule, now: float) -> Incident:
+    """Return an open incident with the note, once, that this budget burns as well."""
+    text = f"also: {rule.condition.text}"
+    if not incident.is_open or any(note.text == text for note in incident.notes):
+        return incident
+    return incident.with_note(Note(at=now, text=text))
 
 
 def _release_of(report: RollbackRecord) -> list[Release]:

@@ -62,6 +62,8 @@ def specs_of(plan: Plan) -> list[DeploymentSpec]:
             deployment=each.deployment,
             targets=tuple(bound.target for bound in each.probes),
             objective=each.objective,
+            more_objectives=each.more_objectives,
+            maintenance=each.maintenance,
             sla=each.sla,
         )
         for each in plan.deployments

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from monitor.config.errors import ConfigError, Step, quote
+from monitor.config.errors import ConfigError, Step, quote, suggest
+from monitor.config.objectives import ObjectiveMaker
 from monitor.config.plan import BoundProbe, DeploymentPlan, RollbackPlan
 from monitor.config.plan_models import EnvironmentModel
 from monitor.config.schema import DefaultsModel, DeploymentModel, RollbackModel
@@ -17,6 +18,8 @@ from monitor.fields import format_duration
 from monitor.model import Deployment, Target
 from monitor.probes.base import ProbeConfig, Reach
 from monitor.probes.http.config import HttpProbeConfig
+from monitor.slo.lint import errors_of
+from monitor.slo.maintenance import Maintenance
 from monitor.slo.network import network_of
 from monitor.slo.objective import Objective, Sla
 
@@ -42,6 +45,8 @@ class Binder:
     defaults: DefaultsModel
     environments: Mapping[str, EnvironmentModel]
     sla: Sla | None
+    maker: ObjectiveMaker
+    maintenance: tuple[Maintenance, ...]
     rollback_rules: frozenset[str]
     """Rules that ask for a rollback wherever there is one."""
     errors: list[ConfigError] = field(default_factory=list)
@@ -82,11 +87,16 @@ class Binder:
             purpose=environment.purpose,
             traffic_share=None if environment.traffic is None else float(environment.traffic),
         )
+        probes = tuple(self._probes(listed, deployment, regions or {GLOBAL: url}))
+        sla = self._sla(listed, environment)
+        first, *more = self._objectives(listed, environment, sla, probes) or (None,)
         return DeploymentPlan(
             deployment=deployment,
-            probes=tuple(self._probes(listed, deployment, regions or {GLOBAL: url})),
-            objective=self._objective(model, environment),
-            sla=self._sla(listed, environment),
+            probes=probes,
+            objective=first,
+            more_objectives=tuple(each for each in more if each is not None),
+            maintenance=tuple(m for m in self.maintenance if m.concerns(deployment.name)),
+            sla=sla,
             rollback=self._rollback(model.rollback),
         )
 
@@ -150,10 +160,38 @@ class Binder:
 
     # --- promises ---------------------------------------------------------------------------
 
-    def _objective(self, model: DeploymentModel, environment: EnvironmentModel) -> Objective | None:
+    def _objectives(
+        self,
+        listed: Listed,
+        environment: EnvironmentModel,
+        sla: Sla | None,
+        probes: Sequence[BoundProbe],
+    ) -> list[Objective]:
+        """Return the uptime objective first, then those written, then those of the SLA."""
+        model, found = listed.model, {}
         promised = self.sla.uptime if self.sla else None
         target = model.slo or environment.sla or promised
-        return Objective(target=target) if target else None
+        if target:
+            objective = self.maker.uptime(target)
+            found[objective.name] = objective
+        taken = set(found)
+        names = {bound.target.probe for bound in probes if bound.target.sli}
+        for index, each in enumerate(model.slos):
+            steps: tuple[Step, ...] = ("slos", index)
+            if each.name in taken:
+                message = f"a second objective of this name (got {quote(each.name)})"
+                self.errors.append(listed.place.error((*steps, "name"), message))
+            taken.add(each.name)
+            for number, probe in enumerate(each.probes or ()):
+                if probe not in names:
+                    message = f"unknown probe {quote(probe)}{suggest(probe, names)}"
+                    self.errors.append(listed.place.error((*steps, "probes", number), message))
+            found[each.name] = self.maker.of_model(each)
+            for message in errors_of(found[each.name]):
+                self.errors.append(listed.place.error((*steps, "alerting", "tiers"), message))
+        for objective in self.maker.of_sla(sla) if sla else ():
+            found.setdefault(objective.name, objective)
+        return list(found.values())
 
     def _sla(self, listed: Listed, environment: EnvironmentModel) -> Sla | None:
         applies = listed.model.sla

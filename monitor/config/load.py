@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from monitor.config.binding import Binder, Listed
-from monitor.config.errors import ConfigError, ConfigErrors
+from monitor.config.errors import ConfigError, ConfigErrors, quote, suggest
+from monitor.config.objectives import maker
 from monitor.config.parts import Parts, validate_parts
 from monitor.config.plan import DeploymentPlan, Plan, ServerPlan, StoragePlan
 from monitor.config.references import DEPLOYMENTS, check_references, listed_environments
+from monitor.config.reports import reports
 from monitor.config.schema import DeploymentModel, SettingsModel
 from monitor.config.secret_sources import ReadSecretFile, resolver, secret_file_reader
 from monitor.config.sources import ENVIRONMENTS, Block, Sources, read_sources
@@ -59,10 +61,18 @@ def load_plan(
         defaults=parts.settings.defaults,
         environments=parts.environments,
         sla=parts.sla,
+        maker=maker(
+            parts.settings.burn_alerts,
+            parts.rules,
+            tuple(parts.channels),
+            parts.settings.fallback,
+        ),
+        maintenance=tuple(each.to_maintenance() for each in parts.settings.maintenance),
         rollback_rules=frozenset(rule.name for rule in parts.rules if rule.rollback),
     )
     deployments = binder.bind(list(_listed(sources, parts)))
     _add(errors, binder.errors)
+    _add(errors, list(_unknown_deployments(sources, parts.settings, deployments)))
     if not deployments and not errors:
         message = "nothing to monitor (expected environments or deployments)"
         errors.append(sources.root.error((), message))
@@ -105,7 +115,11 @@ def _plan(
         allowed_networks=settings.allowed_networks,
         sentry_dsn=settings.sentry.dsn if settings.sentry else None,
         files=tuple(sources.files),
-        warnings=(*warnings, *_warnings(parts)),
+        warnings=(
+            *warnings,
+            *_warnings(parts),
+            *_slo_warnings(deployments, settings.evaluation_interval_s),
+        ),
     )
 
 
@@ -120,6 +134,18 @@ def _listed(sources: Sources, parts: Parts) -> Iterator[Listed]:
         if block and name.casefold() not in listed:
             place = Block(document=block.document, steps=(*block.steps, name))
             yield Listed(model=DeploymentModel(environment=name), place=place)
+
+
+def _unknown_deployments(
+    sources: Sources, settings: SettingsModel, deployments: Sequence[DeploymentPlan]
+) -> Iterator[ConfigError]:
+    known = {plan.deployment.name for plan in deployments}
+    for index, planned in enumerate(settings.maintenance):
+        for each, name in enumerate(planned.deployments):
+            if name not in known:
+                steps = ("maintenance", index, "deployments", each)
+                message = f"unknown deployment {quote(name)}{suggest(name, known)}"
+                yield sources.root.error(steps, message)
 
 
 def _blind_channels(settings: SettingsModel, parts: Parts) -> tuple[str, ...]:
@@ -142,6 +168,14 @@ def _storage(settings: SettingsModel, directory: Path) -> StoragePlan:
     storage = settings.storage
     path = None if storage.memory else directory / (storage.path or DEFAULT_DATA)
     return StoragePlan(path=path, flush_interval_s=storage.flush_interval_s)
+
+
+def _slo_warnings(
+    deployments: Sequence[DeploymentPlan], evaluation_interval_s: float
+) -> Iterator[str]:
+    for plan, report in reports(deployments, evaluation_interval_s):
+        for warning in report.warnings:
+            yield f"{plan.deployment.name}: {report.objective.name}: {warning}"
 
 
 def _warnings(parts: Parts) -> Iterator[str]:

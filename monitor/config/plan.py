@@ -15,6 +15,7 @@ from monitor.notify.base import ChannelConfig
 from monitor.probes.base import ProbeConfig, Reach
 from monitor.rollback.base import HookConfig
 from monitor.slo.alerting import AlertRule
+from monitor.slo.maintenance import Maintenance
 from monitor.slo.objective import Objective, Sla
 
 
@@ -51,6 +52,13 @@ class DeploymentPlan:
     objective: Objective | None
     sla: Sla | None
     rollback: RollbackPlan | None
+    more_objectives: tuple[Objective, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All objectives, the first one first."""
+        return (*((self.objective,) if self.objective else ()), *self.more_objectives)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from monitor.config.tree import Mapping, Node, Scalar, Sequence, child, follow, 
 
 CHANNELS, DEPLOYMENTS, ALERTS = "channels", "deployments", "alerts"
 BLIND_CHANNELS = "blind_channels"
+BURN_ALERTS, PAGE, TICKET = "burn_alerts", "page", "ticket"
 
 
 def check_references(sources: Sources) -> Iterator[ConfigError]:
@@ -23,6 +24,7 @@ def check_references(sources: Sources) -> Iterator[ConfigError]:
     for each, _ in enumerate(_items(child(root.node, BLIND_CHANNELS))):
         yield from _unknown(root, (BLIND_CHANNELS, each), channels, "channel")
     yield from _repeated(root, (BLIND_CHANNELS,))
+    yield from _burn_channels(root, (BURN_ALERTS,), channels)
     for block in sources.blocks.get(RULES, ()):
         for index, rule in enumerate(_items(child(block.node, ALERTS))):
             for each, _ in enumerate(_items(child(rule, CHANNELS))):
@@ -45,8 +47,11 @@ def _names_in_deployments(sources: Sources, root: Block) -> Iterator[ConfigError
     environments = _keys(block.node) if block else []
     spellings = {each.casefold() for each in environments}
     rules = {name.text for *_, name in _written_rules(sources)}
+    channels = _keys(child(root.node, CHANNELS))
     for index, item in enumerate(_items(child(root.node, DEPLOYMENTS))):
         here: tuple[Step, ...] = (DEPLOYMENTS, index)
+        for number, _ in enumerate(_items(child(item, "slos"))):
+            yield from _burn_channels(root, (*here, "slos", number, "alerting"), channels)
         name = text_of(child(item, "environment"))
         if block and sources.is_complete(ENVIRONMENTS) and (name or "").casefold() not in spellings:
             yield from _unknown(root, (*here, "environment"), environments, "environment")
@@ -56,6 +61,15 @@ def _names_in_deployments(sources: Sources, root: Block) -> Iterator[ConfigError
         wanted = _items(follow(item, "rollback", "on")) if sources.is_complete(RULES) else ()
         for each, _ in enumerate(wanted):
             yield from _unknown(root, (*here, "rollback", "on", each), rules, "rule")
+
+
+def _burn_channels(
+    block: Block, steps: tuple[Step, ...], channels: Collection[str]
+) -> Iterator[ConfigError]:
+    for key in (PAGE, TICKET):
+        for each, _ in enumerate(_items(follow(block.node, *steps, key))):
+            yield from _unknown(block, (*steps, key, each), channels, "channel")
+        yield from _repeated(block, (*steps, key))
 
 
 def _rule_names(sources: Sources) -> Iterator[ConfigError]:

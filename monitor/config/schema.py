@@ -24,6 +24,7 @@ from monitor.config.plan_models import (
     SlaFileModel,
     SlaModel,
 )
+from monitor.config.slo_models import BurnAlertsModel, MaintenanceModel, SloModel
 from monitor.config.values import Listen, Network, ObjectiveShare, Url, UrlPath, at_least
 from monitor.config.witnesses import parse_witness
 from monitor.fields import Duration, Model, Name, Secret, format_duration
@@ -89,6 +90,9 @@ class DeploymentModel(Model):
     url: Url | None = None
     regions: dict[Name, Url] | None = Field(default=None, min_length=1)
     slo: ObjectiveShare | None = None
+    """The uptime objective, over 30 days."""
+    slos: tuple[SloModel, ...] = ()
+    """More objectives, with all that can be said of one."""
     sla: bool | None = None
     version: VersionModel | None = None
     probes: tuple[AnyProbe, ...] | None = Field(default=None, min_length=1)
@@ -136,6 +140,8 @@ class SettingsModel(Model):
     deployment that does not is down; when nothing at all does, we are blind."""
     blind_channels: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Who is told that we are blind; by default the fallback, else all who get critical alerts."""
+    burn_alerts: BurnAlertsModel = BurnAlertsModel()
+    maintenance: tuple[MaintenanceModel, ...] = ()
     repeat_interval_s: Interval = 14400.0
     server: ServerModel = ServerModel()
     storage: StorageModel = StorageModel()

@@ -261,6 +261,10 @@ class Engine:
         watches = self._watches.get(deployment, ())
         return next((watch.rule for watch in watches if watch.rule.name == name), None)
 
+    def rank(self, name: str, deployment: str) -> int:
+        """Return where a rule stands among those of its deployment; tiers come last."""
+        return [watch.rule.name for watch in self._watches[deployment]].index(name)
+
     def values(self, name: str, deployment: str, now: float) -> Values:
         """Return what a message about an alert would show now. KeyError: no such alert."""
         now = self._tick(now)

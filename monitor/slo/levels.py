@@ -187,8 +187,10 @@ class CountLevels:
     def _load_head(self, data: bytes) -> None:
         version, start, unit, count = _HEAD.unpack_from(data)
         row = self._row
-        rows = zlib.decompressobj().decompress(data[_HEAD.size :], count * row.size + 1)
-        if version != _VERSION or start % HEAD_S or len(rows) != count * row.size:
+        unpacker = zlib.decompressobj()
+        rows = unpacker.decompress(data[_HEAD.size :], count * row.size + 1)
+        sound = unpacker.eof and len(rows) == count * row.size
+        if version != _VERSION or start % HEAD_S or not sound:
             raise DamagedError
         for level in self.levels:
             if level.is_empty:

@@ -84,10 +84,9 @@ class Api:
 
     async def alerts(self, _request: web.Request) -> web.Response:
         """Every alert with its rule."""
-        rules = {rule.name: rule for rule in self._view.engine.rules}
         alerts = []
         for status in self._view.engine.alerts():
-            rule = rules.get(status.rule)
+            rule = self._view.engine.rule(status.rule, status.deployment)
             alerts.append(
                 plain(status)
                 | {

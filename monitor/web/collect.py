@@ -254,9 +254,9 @@ def _target(sheet: _Sheet, engine: Engine, target: Target) -> None:
 
 def _alerts(sheet: _Sheet, engine: Engine) -> Iterator[None]:
     """Add all alerts; yields after each."""
-    rules = {rule.name: rule for rule in engine.rules}
     for status in engine.alerts():
-        rule, spec = rules.get(status.rule), engine.specs.get(status.deployment)
+        rule = engine.rule(status.rule, status.deployment)
+        spec = engine.specs.get(status.deployment)
         if rule is None or spec is None:
             continue
         row = (status.deployment, spec.deployment.environment, status.rule)
