@@ -24,15 +24,15 @@ def covering(
 ) -> Incident | None:
     """Return the incident that a burn alert, active since `since`, belongs to; None when to none.
 
-    It is one of the same deployment, no less severe, that opened with the same trouble: not long
-    before the budget began to burn, or after. It covers for as long as it is open, and then for the
-    length of the short window, in which the errors that it was about are still seen.
+    It is one of the same deployment, no less severe, that opened with the same trouble: within the
+    long window before the budget began to burn, or after. It covers for as long as it is open, and
+    then for the length of the short window, in which the errors that it was about are still seen.
     """
-    lingering_s = condition.tier.short_s
+    tier = condition.tier
     for incident in incidents:
         if incident.rule == rule.name or _RANK[incident.severity] > _RANK[rule.severity]:
             continue
-        over = incident.resolved_at is not None and now >= incident.resolved_at + lingering_s
-        if not over and incident.opened_at >= since - lingering_s:
+        over = incident.resolved_at is not None and now >= incident.resolved_at + tier.short_s
+        if not over and incident.opened_at >= since - tier.long_s:
             return incident
     return None

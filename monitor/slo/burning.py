@@ -51,6 +51,12 @@ class BurnCondition:
         if coverage is None or coverage < objective.min_coverage:
             return None
         allowed = objective.allowed
+        # Before it was watched it spent nothing: two bad samples in the first minute are two of
+        # the window's, not half of all there is.
+        long, short = (
+            counts._replace(good=counts.good + record.unborn(window_s, now))
+            for counts, window_s in ((long, tier.long_s), (short, tier.short_s))
+        )
         if not all(exceeds(c.bad, c.valid, tier.factor, allowed) for c in (long, short)):
             return False
         if is_firing:

@@ -156,6 +156,12 @@ class SloRecord:
         expected = self._expected(window_s, now) - counts.excluded
         return min(1.0, counts.valid / expected) if expected > 0 else None
 
+    def unborn(self, window_s: int, now: float) -> int:
+        """Return the units of a window that lie before anything of it was watched."""
+        born = min((state.born for state in self._states), default=now)
+        missing_s = window_span_s(window_s, now) - (now - born)
+        return int(missing_s * self._rate()) if missing_s > 0 else 0
+
     def burn_rate(self, window_s: int) -> Fraction | None:
         """Return how many times faster than allowed the budget burns, None without data."""
         counts = self.counts(window_s)
