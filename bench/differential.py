@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlencode
 
 from bench.support.figures import Figure, conclude
@@ -138,10 +139,10 @@ class Prometheus:
             float(value) for series in self._result(query, moment) for _, value in series["values"]
         )
 
-    def _result(self, query: str, moment: float) -> list[dict[str, list[str]]]:
+    def _result(self, query: str, moment: float) -> list[dict[str, Any]]:
         asked = urlencode({"query": query, "time": f"{moment:.3f}"})
         answer = json.loads(read(f"{self._base}/api/v1/query?{asked}"))
-        [*result] = answer["data"]["result"]
+        result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
 

@@ -233,7 +233,8 @@ def _summed(
         for rule, each in found.items()
         if rule.is_bounded is is_bounded and rule.tier.severity is severity
     ]
-    return np.sum(counts, axis=0, dtype=np.int64)
+    summed: NDArray[np.int64] = np.sum(counts, axis=0, dtype=np.int64)
+    return summed
 
 
 def show(title: str, found: dict[Rule, list[int]]) -> None:

@@ -1,4 +1,4 @@
-"""A drawn record of samples, and its way through the engine with a restart in between.
+"""A drawn record of samples, and its way through the engine with restarts in between.
 
 Owns drawing, feeding and restarting. Knows no exact answer: who compares brings one of his own.
 """
@@ -9,19 +9,24 @@ import math
 import random
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bench.support.fleet import EPOCH, fleet
-from monitor.model import BucketRow, Outcome, Sample
+from monitor.model import Outcome, Sample, WindowRow
 from monitor.slo.engine import DeploymentSpec, Engine
 
 DAY_S = 86400.0
 MOMENTS = tuple(EPOCH + age_s for age_s in (2 * DAY_S + 4711.3, 50 * DAY_S + 3.7, 100 * DAY_S))
-"""When one looks, the last one at the very edge of a bucket; the restart is at the second."""
+"""When one looks, the last one at the very edge of a bucket; the restarts are at the second."""
+DOWN_S = 7200.0
+"""For how long nobody watches after the second restart: longer than the narrowest buckets reach."""
+_RESTART_AT = MOMENTS[1]
 _TAIL_S = 90 * DAY_S
-"""Half of all samples come shortly before a moment, as many in 1 to 10 s as in 10 to 100 s."""
+"""Most samples come before a moment, as many in the last 1 to 10 s as in 10 to 100 s."""
+_SPREAD = 0.25
+"""Share of the samples that are anywhere in all of the time."""
 _UNKNOWN, _BAD, _REFUSED = 0.005, 0.02, 0.005
 _BATCH = 1000
 _LOG_MEDIAN = math.log(0.080)
@@ -77,13 +82,21 @@ class Record:
         return bisect_right(self.arrived, moment)
 
 
+@dataclass(slots=True)
+class _Stored:
+    """What a store would hold: only what the engine handed out."""
+
+    windows: dict[tuple[str, str], WindowRow] = field(default_factory=dict)
+    born: dict[str, float] = field(default_factory=dict)
+
+
 def draw(shape: str, count: int, seed: int) -> Record:
     """Return a repeatable record of `count` samples whose latencies have this shape."""
     chance = random.Random(seed)  # noqa: S311 - must be repeatable
     latency = SHAPES[shape]
     [spec] = fleet(1)
-    rows = []
-    for _ in range(count):
+    rows: list[tuple[float, float, float, int]] = []
+    while len(rows) < count:
         at, kind = _when(chance), chance.random()
         latency_s, outcome = latency(chance), Outcome.GOOD
         if kind < _UNKNOWN:
@@ -93,6 +106,8 @@ def draw(shape: str, count: int, seed: int) -> Record:
             if kind < _UNKNOWN + _REFUSED:
                 latency_s = math.nan
         arrived = at if math.isnan(latency_s) else at + latency_s
+        if _RESTART_AT < arrived <= _RESTART_AT + DOWN_S:
+            continue
         rows.append((arrived, at, latency_s, _CODES[outcome]))
     rows.sort()
     return Record(
@@ -104,40 +119,44 @@ def draw(shape: str, count: int, seed: int) -> Record:
     )
 
 
-def replay(
-    record: Record, moments: Sequence[float] = MOMENTS, restart_at: float = MOMENTS[1]
-) -> Iterator[tuple[float, Engine]]:
-    """Yield the engine at each of `moments`, at `restart_at` both the old one and the new one."""
+def replay(record: Record) -> Iterator[tuple[float, Engine]]:
+    """Yield the engine at each of MOMENTS, and after each of the two restarts."""
     engine = Engine([record.spec], [], EPOCH)
-    rows: dict[tuple[str, int, int], BucketRow] = {}
-    born: dict[str, float] = {}
-    fed = 0
-    for moment in moments:
+    stored, fed = _Stored(), 0
+    for moment in MOMENTS:
         for end in (*range(fed + _BATCH, record.until(moment), _BATCH), record.until(moment)):
             if end > fed:
                 engine.step(record.arrived[end - 1], record.samples(fed, end))
                 fed = end
         engine.step(moment)
         yield moment, engine
-        if moment == restart_at:
-            changed, newborn = engine.flush()
-            rows |= {(row.target, row.width_s, row.start): row for row in changed}
-            born |= dict(newborn)
-            engine = Engine([record.spec], [], moment)
-            engine.restore(
-                alerts=(),
-                releases=(),
-                buckets=tuple(rows.values()),
-                born=tuple(born.items()),
-                seen_at=moment,
-                now=moment,
-            )
+        if moment == _RESTART_AT:
+            engine = _restarted(engine, stored, moment, moment)
             yield moment, engine
+            engine = _restarted(engine, stored, moment, moment + DOWN_S)
+            yield moment + DOWN_S, engine
+
+
+def _restarted(engine: Engine, stored: _Stored, seen_at: float, now: float) -> Engine:
+    """Return the engine of a new process that begins at `now`; the old one ended at `seen_at`."""
+    rows, born = engine.flush()
+    stored.windows |= {(row.owner, row.part): row for row in rows}
+    stored.born |= dict(born)
+    after = Engine(tuple(engine.specs.values()), [], now)
+    after.restore(
+        alerts=(),
+        releases=(),
+        windows=tuple(stored.windows.values()),
+        born=tuple(stored.born.items()),
+        seen_at=seen_at,
+        now=now,
+    )
+    return after
 
 
 def _when(chance: random.Random) -> float:
     last = MOMENTS[-1]
-    if chance.random() < 0.5:  # noqa: PLR2004 - a half
+    if chance.random() < _SPREAD:
         return chance.uniform(EPOCH, last)
     moment = chance.choice(MOMENTS)
     age_s = math.exp(chance.uniform(0.0, math.log(min(_TAIL_S, moment - EPOCH))))

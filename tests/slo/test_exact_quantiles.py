@@ -1,4 +1,4 @@
-"""Every window's counts and quantiles beside an exact record, across a restart.
+"""Every window's counts and quantiles beside an exact record, across restarts.
 
 The small form of `make bench BENCH=quantiles`: a sorted list is the truth.
 """
@@ -35,18 +35,18 @@ def check(record: Record, engine: Engine, moment: float) -> None:
         assert (stats.good, stats.bad, stats.unknown) == exact, window
         timed = covered(record, moment, latency_span_s(window_s, moment))
         latencies = sorted(s for s in map(record.latency_s.__getitem__, timed) if not math.isnan(s))
-        assert len(latencies) > 100, window
+        assert len(latencies) > 100 or moment not in MOMENTS, window
         for q in QUANTILES:
             rank = max(1, math.ceil(q * len(latencies)))
-            said = stats.quantile(q)
-            assert said == pytest.approx(latencies[rank - 1], rel=0.01), (window, q)
+            exact_s = pytest.approx(latencies[rank - 1], rel=0.01) if latencies else None
+            assert stats.quantile(q) == exact_s, (window, q)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_window_is_within_a_percent_of_the_exact_quantile(shape: str) -> None:
-    """And its counts are exact, whichever process is asked, before and after a restart."""
+    """And its counts are exact, before and after restarts, the second after hours of nothing."""
     record, looked = draw(shape, COUNT, seed=1), 0
     for moment, engine in replay(record):
         check(record, engine, moment)
         looked += 1
-    assert looked == len(MOMENTS) + 1
+    assert looked == len(MOMENTS) + 2
