@@ -34,7 +34,7 @@ def test_every_benchmark_states_its_command(name: str) -> None:
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """With the names that exist, and the code for wrong usage."""
     assert main(["probe_costs"]) == 2
-    assert "probe_cost, scrape_stall" in capsys.readouterr().out
+    assert "probe_cost, quantiles" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
