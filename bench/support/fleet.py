@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from monitor.model import Deployment, Outcome, Sample, Severity, Target
 from monitor.slo.alerting import AlertRule
+from monitor.slo.burn import default_tiers
 from monitor.slo.condition import compile_condition
 from monitor.slo.engine import DeploymentSpec
 from monitor.slo.objective import Objective, Sla
@@ -22,6 +23,10 @@ CONDITIONS = {
     "fast_burn": "burn_rate_1h > 14.4 && burn_rate_5m > 14.4",
 }
 """The plan's four rules and a burn rate."""
+OBJECTIVE = Objective(
+    target=Fraction(999, 1000), tiers=default_tiers(Fraction(999, 1000), 30 * 86400)
+)
+"""With the four tiers that it has by default."""
 _SLA = Sla(
     uptime=Fraction(999, 1000),
     latency_below_s=((Fraction(19, 20), Fraction(5, 2)),),
@@ -48,15 +53,20 @@ def rules() -> list[AlertRule]:
     ]
 
 
-def samples(specs: list[DeploymentSpec], at: float, chance: random.Random) -> Iterator[Sample]:
-    """Yield one good sample of every target, with latencies as spread as real ones are."""
+def samples(
+    specs: list[DeploymentSpec], at: float, chance: random.Random, errors: float = 0.0
+) -> Iterator[Sample]:
+    """Yield one sample of every target, with latencies as spread as real ones are.
+
+    A share `errors` (0-1) of them is bad.
+    """
     for spec in specs:
         for target in spec.targets:
             wait_s = chance.lognormvariate(-2.3, 0.4)
             yield Sample(
                 target=target.id,
                 at=at,
-                outcome=Outcome.GOOD,
+                outcome=Outcome.BAD if errors and chance.random() < errors else Outcome.GOOD,
                 latency_s=wait_s + 0.003,
                 status=200,
                 phases=(("connect", 0.001), ("send", 0.0), ("wait", wait_s), ("transfer", 0.002)),
@@ -79,6 +89,6 @@ def _deployment(name: str) -> DeploymentSpec:
     return DeploymentSpec(
         deployment=deployment,
         targets=(target,),
-        objective=Objective(target=Fraction(999, 1000)),
+        objective=OBJECTIVE,
         sla=_SLA,
     )

@@ -6,14 +6,15 @@ Owns their names, words and verdicts. Keeps no state.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from monitor.fields import format_duration
 from monitor.slo.alerting import AlertRule
-from monitor.slo.burn import exceeds, is_surely_above
+from monitor.slo.burn import is_surely_above
 from monitor.slo.objective import Objective, Tier
 from monitor.slo.record import SloRecord
+from monitor.slo.series import SloCounts
 from monitor.slo.signal import Signal
 
 
@@ -25,6 +26,15 @@ class BurnCondition:
     tier: Tier
     signals: tuple[Signal, ...] = ()
     """None: it is judged on the objective's own record."""
+    _most: int = field(init=False, repr=False, compare=False)
+    _per: int = field(init=False, repr=False, compare=False)
+    """More than so many bad ones of so many are above the factor."""
+
+    def __post_init__(self) -> None:
+        """Work the exact limit out once."""
+        limit = self.tier.factor * self.objective.allowed
+        object.__setattr__(self, "_most", limit.numerator)
+        object.__setattr__(self, "_per", limit.denominator)
 
     @property
     def text(self) -> str:
@@ -40,30 +50,35 @@ class BurnCondition:
         To begin, it takes enough samples and confidence that the long window is no accident; the
         short one only says that it still goes on. To go on, both windows above the factor do.
         """
-        objective, tier = self.objective, self.tier
-        long = record.counts(tier.long_s)
-        if not long.bad and long.valid and not is_firing:
+        tier = self.tier
+        bad, valid = record.ratio(tier.long_s)
+        if not is_firing and valid and bad * self._per <= valid * self._most:
+            # Nearly always: nothing more has to be known.
             return False
+        long = record.counts(tier.long_s)
         short = record.counts(tier.short_s)
         if not long.valid or not short.valid:
             return None
         coverage = record.coverage(tier.long_s, now)
-        if coverage is None or coverage < objective.min_coverage:
+        if coverage is None or coverage < self.objective.min_coverage:
             return None
-        allowed = objective.allowed
         # Before it was watched it spent nothing: two bad samples in the first minute are two of
         # the window's, not half of all there is.
-        long, short = (
-            counts._replace(good=counts.good + record.unborn(window_s, now))
-            for counts, window_s in ((long, tier.long_s), (short, tier.short_s))
-        )
-        if not all(exceeds(c.bad, c.valid, tier.factor, allowed) for c in (long, short)):
+        long = long._replace(good=long.good + record.unborn(tier.long_s, now))
+        short = short._replace(good=short.good + record.unborn(tier.short_s, now))
+        if not (self._is_above(long) and self._is_above(short)):
             return False
-        if is_firing:
-            return True
+        return is_firing or self._is_sure(record, long)
+
+    def _is_above(self, counts: SloCounts) -> bool:
+        return counts.bad * self._per > counts.valid * self._most
+
+    def _is_sure(self, record: SloRecord, long: SloCounts) -> bool:
         bad, valid = record.trials(long)
+        objective = self.objective
+        limit = self.tier.factor * objective.allowed
         return valid >= objective.min_events and is_surely_above(
-            bad, valid, tier.factor * allowed, objective.confidence
+            bad, valid, limit, objective.confidence
         )
 
     def values(self, record: SloRecord, now: float) -> Mapping[str, float | str | None]:

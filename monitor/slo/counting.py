@@ -22,6 +22,7 @@ _COLUMN = struct.Struct("<cI")
 """Type code (a space where all is 0), and length of what follows."""
 _MAX_SLOTS = 1 << 20
 
+Columns = dict[int, "array[int]"]
 Counts = list[int]
 """One number for each column."""
 
@@ -51,6 +52,7 @@ class CountLevel:
         "_ahead",
         "_columns",
         "_current",
+        "_served",
         "_size",
         "dirty",
         "open",
@@ -64,10 +66,13 @@ class CountLevel:
         self.width_s = width_s
         self._size = max(1, -(-longest_s // width_s))
         self._current = int(now // width_s)
-        self._columns: list[array[int] | None] = [None] * columns
+        self._columns: Columns = {}
+        """By number, those in which anything was ever counted."""
         self.open: Counts = [0] * columns
         """What the current bucket holds so far."""
+        self._served: frozenset[int] = frozenset()
         self.spans: dict[int, Span] = {}
+        """Of the windows that were asked for."""
         self.unit = 0
         """What the owner's numbers are measured in; stored with them."""
         self.dirty = False
@@ -81,15 +86,21 @@ class CountLevel:
         return self._current
 
     def serve(self, windows: Iterable[int]) -> None:
-        """Keep running totals of exactly these windows."""
-        kept, self.spans = self.spans, {}
-        for window_s in windows:
-            span = kept.get(window_s)
-            if span is None:
-                span = Span(-(-window_s // self.width_s), len(self._columns))
-                self._grow(span.length)
-                span.total = self._sum(self._current - span.length + 1, self._current)
+        """Keep running totals of these windows from when they are first asked for."""
+        self._served = frozenset(windows)
+        self.spans = {w: span for w, span in self.spans.items() if w in self._served}
+        self._grow(max(map(self._length, self._served), default=1))
+
+    def _length(self, window_s: int) -> int:
+        return -(-window_s // self.width_s)
+
+    def _span(self, window_s: int) -> Span:
+        """Return a window that is served, or one that is put together for this once."""
+        span = Span(self._length(window_s), len(self.open))
+        span.total = self._sum(self._current - span.length + 1, self._current)
+        if window_s in self._served:
             self.spans[window_s] = span
+        return span
 
     def advance(self, now: float) -> bool:
         """Close what has ended by `now`; return whether anything was."""
@@ -98,14 +109,15 @@ class CountLevel:
             return False
         closing, self.open = self.open, [0] * len(self.open)
         if current == before + 1:
+            self._write(before, closing)
             self._step(current, closing)
         else:
             for span in self.spans.values():
                 self._jump(span, before, current, closing)
-        if before > current - self._size:
-            self._write(before, closing)
-        for index in range(max(before + 1, current - self._size + 1), current):
-            self._write(index, ())
+            if before > current - self._size:
+                self._write(before, closing)
+            for index in range(max(before + 1, current - self._size + 1), current):
+                self._write(index, ())
         self._current = current
         self.dirty = True
         if self._ahead:
@@ -115,17 +127,14 @@ class CountLevel:
 
     def _step(self, current: int, closing: Counts) -> None:
         """Do what `_jump` does for every window, when one bucket closes: nearly always."""
-        size, spans = self._size, self.spans.values()
-        for number, column in enumerate(self._columns):
-            more = closing[number]
-            if column is not None:
-                for span in spans:
-                    left = column[(current - span.length) % size] if span.length > 1 else more
-                    if left != more:
-                        span.total[number] += more - left
-            elif more:
-                for span in spans:
-                    if span.length > 1:
+        size, columns = self._size, self._columns.items()
+        for span in self.spans.values():
+            length = span.length
+            if length > 1:
+                slot = (current - length) % size
+                for number, column in columns:
+                    more = closing[number] - column[slot]
+                    if more:
                         span.total[number] += more
 
     def _jump(self, span: Span, before: int, current: int, closing: Counts) -> None:
@@ -135,11 +144,12 @@ class CountLevel:
             span.total = [0] * len(closing)
             return
         total = span.total
-        for column, numbers in enumerate(self._columns):
+        for column, more in enumerate(closing):
+            numbers = self._columns.get(column)
             if numbers is not None:
                 for index in range(before - span.length + 1, oldest):
                     total[column] -= numbers[index % self._size]
-            total[column] += closing[column]
+            total[column] += more
 
     def file(self, at: float, counts: Sequence[int]) -> bool:
         """Add counts (negative ones take away) to the bucket of the moment `at`.
@@ -169,18 +179,19 @@ class CountLevel:
 
     def counts(self, window_s: int) -> Counts:
         """Return what the last `window_s` seconds hold; one that is not served is added up."""
-        span = self.spans.get(window_s)
-        if span is None:
-            length = -(-window_s // self.width_s)
-            total = self._sum(self._current - length + 1, self._current)
-        else:
-            total = span.total
-        return [closed + new for closed, new in zip(total, self.open, strict=True)]
+        span = self.spans.get(window_s) or self._span(window_s)
+        return [closed + new for closed, new in zip(span.total, self.open, strict=True)]
+
+    def first_three(self, window_s: int) -> tuple[int, int, int]:
+        """Return the first three columns of `counts`, which is asked for much more often."""
+        span = self.spans.get(window_s) or self._span(window_s)
+        total, new = span.total, self.open
+        return total[0] + new[0], total[1] + new[1], total[2] + new[2]
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing at all was counted."""
-        return not any(self.open) and all(column is None for column in self._columns)
+        return not self.holds(0)
 
     def between(self, start: float, end: float) -> Counts:
         """Return what the buckets that begin in [start, end) hold."""
@@ -189,6 +200,10 @@ class CountLevel:
         if first <= self._current < last:
             total = [closed + new for closed, new in zip(total, self.open, strict=True)]
         return total
+
+    def holds(self, first: int) -> bool:
+        """Whether anything is in the columns from number `first` on."""
+        return any(self.open[first:]) or any(number >= first for number in self._columns)
 
     def keeps(self, at: float) -> bool:
         """Whether the bucket of the moment `at` is kept."""
@@ -233,9 +248,10 @@ class CountLevel:
 
     def to_bytes(self) -> bytes:
         """Return all closed buckets."""
-        head = (_VERSION, self._size, self._current, self.unit, len(self._columns))
+        head = (_VERSION, self._size, self._current, self.unit, len(self.open))
         parts = [_HEADER.pack(*head)]
-        for column in self._columns:
+        for number in range(len(self.open)):
+            column = self._columns.get(number)
             if column is None:
                 parts.append(_COLUMN.pack(b" ", 0))
             else:
@@ -252,7 +268,7 @@ class CountLevel:
         Raises:
             DamagedError: these bytes are something else; nothing was changed.
         """
-        size, current, self.unit, columns = _read_columns(data, len(self._columns))
+        size, current, self.unit, columns = _read_columns(data, len(self.open))
         if size == self._size and current <= self._current:
             self._columns = columns
             for index in range(max(current, self._current - size + 1), self._current + 1):
@@ -262,10 +278,12 @@ class CountLevel:
         self.dirty = False
         return current * self.width_s
 
-    def _refile(self, size: int, current: int, columns: list[array[int] | None]) -> None:
-        self._columns = [None] * len(columns)
+    def _refile(self, size: int, current: int, columns: Columns) -> None:
+        self._columns = {}
         for index in range(current - size + 1, current):
-            counts = [0 if column is None else column[index % size] for column in columns]
+            counts = [0] * len(self.open)
+            for number, column in columns.items():
+                counts[number] = column[index % size]
             if any(counts):
                 self.put(index * self.width_s, counts)
 
@@ -278,42 +296,41 @@ class CountLevel:
         """Return what the closed buckets in [first, end) hold."""
         first, end = max(first, self._current - self._size + 1), min(end, self._current)
         if first >= end:
-            return [0] * len(self._columns)
+            return [0] * len(self.open)
         low, high = first % self._size, end % self._size
-        totals = []
-        for column in self._columns:
-            if column is None:
-                totals.append(0)
-            elif low < high:
-                totals.append(sum(column[low:high]))
+        totals = [0] * len(self.open)
+        for number, column in self._columns.items():
+            if low < high:
+                totals[number] = sum(column[low:high])
             else:
-                totals.append(sum(column[low:]) + sum(column[:high]))
+                totals[number] = sum(column[low:]) + sum(column[:high])
         return totals
 
     def _read(self, index: int) -> Counts:
-        slot = index % self._size
-        return [0 if column is None else column[slot] for column in self._columns]
+        slot, counts = index % self._size, [0] * len(self.open)
+        for number, column in self._columns.items():
+            counts[number] = column[slot]
+        return counts
 
     def _write(self, index: int, counts: Sequence[int]) -> None:
         """Set a bucket; no counts at all mean zeros."""
         slot = index % self._size
-        if not counts:
-            for column in self._columns:
-                if column is not None:
-                    column[slot] = 0
-            return
-        for number, count in enumerate(counts):
-            column = self._columns[number]
-            if column is None:
-                if not count:
-                    continue
-                column = self._columns[number] = array("B", bytes(self._size))
-            try:
-                column[slot] = count
-            except OverflowError:
-                column = _widened(column, count)
-                column[slot] = count
-                self._columns[number] = column
+        for column in self._columns.values():
+            column[slot] = 0
+        if any(counts):
+            for number, count in enumerate(counts):
+                if count:
+                    self._set(number, slot, count)
+
+    def _set(self, number: int, slot: int, count: int) -> None:
+        column = self._columns.get(number)
+        if column is None:
+            column = self._columns[number] = array("B", bytes(self._size))
+        try:
+            column[slot] = count
+        except OverflowError:
+            column = self._columns[number] = _widened(column, count)
+            column[slot] = count
 
 
 def _widened(column: array[int], count: int) -> array[int]:
@@ -333,17 +350,19 @@ def _little(column: array[int]) -> array[int]:
     return column
 
 
-def _read_columns(data: bytes, expected: int) -> tuple[int, int, int, list[array[int] | None]]:
+def _read_columns(data: bytes, expected: int) -> tuple[int, int, int, Columns]:
     """Return the number of slots, the open bucket, the unit and the columns of stored bytes."""
     try:
         version, size, current, unit, count = _HEADER.unpack_from(data)
         if version != _VERSION or count != expected or not 0 < size <= _MAX_SLOTS:
             raise DamagedError
-        at, columns = _HEADER.size, []
-        for _ in range(count):
+        at, columns = _HEADER.size, {}
+        for number in range(count):
             code, length = _COLUMN.unpack_from(data, at)
             at += _COLUMN.size + length
-            columns.append(_read_column(code.decode(), data[at - length : at], size))
+            column = _read_column(code.decode(), data[at - length : at], size)
+            if column is not None:
+                columns[number] = column
         if at != len(data):
             raise DamagedError
     except (struct.error, zlib.error, ValueError) as error:

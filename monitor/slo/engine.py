@@ -33,6 +33,7 @@ from monitor.slo.alerting import (
 from monitor.slo.budget import Budget
 from monitor.slo.burning import BurnCondition, tier_rules
 from monitor.slo.condition import Condition
+from monitor.slo.levels import NARROW_S
 from monitor.slo.record import SloRecord, owner_of
 from monitor.slo.releases import ReleaseTracker, Sighting
 from monitor.slo.sight import PROBER, PROBER_BLIND, Blindness, Sight, doubted
@@ -41,7 +42,7 @@ from monitor.slo.spec import DeploymentSpec, Step
 from monitor.slo.tally import WindowStats, stats_of
 from monitor.slo.targets import TargetState, agreed_revision, available_regions, latencies
 from monitor.slo.transitions import config_removed, sight_changed, transitions_between
-from monitor.slo.values import Situation, Value, value_of
+from monitor.slo.values import Situation
 from monitor.slo.verdict import Verdict, verdicts_of
 from monitor.slo.watches import BurnWatch, Values, Watch
 
@@ -86,11 +87,17 @@ class Engine:
         self._targets: dict[str, TargetState] = {}
         self._records: dict[str, tuple[SloRecord, ...]] = {}
         self._releases: dict[str, ReleaseTracker] = {}
-        self._alerts: dict[_Key, AlertStatus] = {}
+        self._watches: dict[str, list[Watch | BurnWatch]] = {}
         self._born: set[str] = set()
         self._orphans: list[AlertStatus] = []
         self._moved: set[_Key] = set()
         """Alerts of which a restart moved the timers, which is not stored yet."""
+        self._moment: tuple[float, bool, bool] | None = None
+        """When everything was evaluated last, and how well we saw then."""
+        self._touched: set[str] = set()
+        """Deployments of which something new is known since they were evaluated."""
+        self._resting: set[str] = set()
+        """Those of which no alert is under way, and no rule asks what time it is."""
         self._sight = Sight()
         self._dubious: list[Sample] = []
         """Filed already, and to be taken back when it turns out that we were blind."""
@@ -132,6 +139,7 @@ class Engine:
         for release in releases:
             if release.deployment in self._releases:
                 self._releases[release.deployment].replay([release])
+        self._moment = None
         self._restore_alerts(alerts, now if seen_at is None else seen_at, now)
 
     @property
@@ -176,7 +184,7 @@ class Engine:
         forgotten = tuple(self._orphans)
         self._orphans = []
         transitions += [end for status in forgotten for end in config_removed(status, now)]
-        for name in self.specs:
+        for name in self._to_evaluate(now):
             for before, after, values in self._evaluate(name, now):
                 alerts.append(after)
                 transitions += transitions_between(before, after, now, values)
@@ -201,9 +209,10 @@ class Engine:
         gone end here, for the reason `config_removed`.
         """
         now = self._tick(now)
-        before = self._alerts
+        before = self._statuses()
         self._configure(specs, rules, witnesses)
-        gone = [*self._orphans, *(before[key] for key in before if key not in self._alerts)]
+        after = self._statuses()
+        gone = [*self._orphans, *(before[key] for key in before if key not in after)]
         self._orphans = []
         return Step(
             transitions=tuple(end for status in gone for end in config_removed(status, now)),
@@ -233,7 +242,7 @@ class Engine:
 
     def value(self, signal: Signal, deployment: str, now: float) -> float | str | None:
         """Return a signal's value in its unit, None without data. KeyError: no such deployment."""
-        return value_of(signal, self._situation(deployment, self._tick(now)))
+        return self._situation(deployment, self._tick(now)).look(signal)
 
     def window(self, deployment: str, window_s: int, now: float) -> WindowStats:
         """Return all SLI targets of a deployment together. KeyError: no such deployment."""
@@ -269,14 +278,14 @@ class Engine:
         """Return what a message about an alert would show now. KeyError: no such alert."""
         now = self._tick(now)
         situation = self._situation(deployment, now)
-        cache: dict[str, Value] = {}
         for watch in self._watches[deployment]:
             if watch.rule.name == name:
-                return watch.values(lambda signal: _cached(signal, situation, cache), now)
+                return watch.values(situation.look, now)
         raise KeyError(name)
 
     def correct(self, correction: Correction) -> None:
         """Leave out, in every budget that it is about, what was measured then; or undo that."""
+        self._touched.add(correction.deployment)
         for record in self._records.get(correction.deployment, ()):
             if correction.slo in {"", record.objective.name}:
                 record.correct(correction.start, correction.end, undo=correction.is_undone)
@@ -291,7 +300,7 @@ class Engine:
 
     def alerts(self) -> tuple[AlertStatus, ...]:
         """Return the status of every rule on every deployment."""
-        return tuple(self._alerts.values())
+        return tuple(self._statuses().values())
 
     def release(self, deployment: str) -> Release | None:
         """Return the current release."""
@@ -338,23 +347,28 @@ class Engine:
         self._releases = {
             name: self._releases.get(name) or ReleaseTracker(name) for name in self.specs
         }
+        statuses = self._statuses()
         self._records = {name: self._records_of(spec) for name, spec in self.specs.items()}
         self._watches = {name: self._watches_of(name) for name in self.specs}
-        pairs = [watch.key for watches in self._watches.values() for watch in watches]
-        self._alerts = {
-            pair: self._alerts.get(pair) or inactive(*pair, self._now) for pair in pairs
-        }
+        self._moment = None
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.status = statuses.get(watch.key) or inactive(*watch.key, self._now)
+
+    def _statuses(self) -> dict[_Key, AlertStatus]:
+        return {w.key: w.status for watches in self._watches.values() for w in watches}
 
     def _records_of(self, spec: DeploymentSpec) -> tuple[SloRecord, ...]:
         name, states = spec.deployment.name, self._slis[spec.deployment.name]
+        maintained = spec.is_maintained if spec.maintenance else None
         known = {record.owner: record for record in self._records.get(name, ())}
         records = []
         for objective in spec.objectives:
             record = known.get(owner_of(name, objective))
             if record is None:
-                record = SloRecord(name, objective, states, self._now, spec.is_maintained)
+                record = SloRecord(name, objective, states, self._now, maintained)
             else:
-                record.configure(objective, states, spec.is_maintained)
+                record.configure(objective, states, maintained)
             records.append(record)
         return tuple(records)
 
@@ -378,16 +392,16 @@ class Engine:
         return watches
 
     def _restore_alerts(self, alerts: Iterable[AlertStatus], seen_at: float, now: float) -> None:
-        rules = {watch.key: watch.rule for name in self.specs for watch in self._watches[name]}
+        watches = {watch.key: watch for name in self.specs for watch in self._watches[name]}
         for status in alerts:
             key = (status.rule, status.deployment)
             if key == (PROBER_BLIND, PROBER):
                 if status.state is AlertState.FIRING:
                     self._sight.resume(now if status.active_at is None else status.active_at)
-            elif key in self._alerts:
+            elif key in watches:
                 self._moved.add(key)
-                self._alerts[key] = restore_status(
-                    rules[key],
+                watches[key].status = restore_status(
+                    watches[key].rule,
                     status,
                     seen_at,
                     now,
@@ -415,6 +429,7 @@ class Engine:
         for event in events:
             tracker = self._releases.get(event.deployment)
             stored = tracker.accept(event, now) if tracker else None
+            self._touched.add(event.deployment)
             if stored is not None:
                 yield stored
 
@@ -434,6 +449,7 @@ class Engine:
             state = self._targets.get(sample.target)
             if state is not None and sight.doubts(sample):
                 state.take_back(sample, doubted(sample))
+                self._touched.add(state.target.deployment)
                 for record in self._records[state.target.deployment]:
                     record.take_back(sample, now)
         self._dubious = [sample for sample in self._dubious if sight.is_dubious(sample)]
@@ -458,6 +474,7 @@ class Engine:
             # Not further than it has to: what came before an edge is cheapest to file before it.
             state.window.advance(min(sample.at, now))
             state.file(sample, now)
+            self._touched.add(state.target.deployment)
             for record in self._records[state.target.deployment]:
                 record.take(sample, now)
             if sample.revision is not None:
@@ -468,32 +485,45 @@ class Engine:
             if stored is not None:
                 yield stored
 
+    def _to_evaluate(self, now: float) -> list[str]:
+        """Return the deployments of which an answer can be another one than last time.
+
+        Where no sample came in, no bucket was closed and nothing is under way, it cannot, unless
+        time itself is asked about.
+        """
+        moment = (now // NARROW_S, self.stands_still(now), self._sight.is_doubtful)
+        before, self._moment = self._moment, moment
+        touched, self._touched = self._touched, set()
+        if moment != before:
+            return list(self.specs)
+        return [name for name in self.specs if name in touched or name not in self._resting]
+
     def _evaluate(
         self, deployment: str, now: float
     ) -> Iterator[tuple[AlertStatus, AlertStatus, Values]]:
         """Evaluate all rules; yield (before, after, inputs) of durable changes."""
         situation = self._situation(deployment, now)
-        cache: dict[str, Value] = {}
-
-        def look(signal: Signal) -> Value:
-            return _cached(signal, situation, cache)
-
+        look = situation.look
         is_still, is_doubtful = self.stands_still(now), self._sight.is_doubtful
         for watch in self._watches[deployment]:
             if is_doubtful and watch.needs_sight:
                 continue
-            before = self._alerts[watch.key]
-            verdict = watch.judge(look, now, before)
+            before = watch.status
+            verdict = watch.judge(look, now)
             if is_still and watch.needs_sight:
                 verdict = None
             if verdict is False and before.is_at_rest and watch.key not in self._moved:
                 # Nearly always: nothing matched before, and nothing matches now.
                 continue
             after = advance(watch.rule, before, verdict, now)
-            self._alerts[watch.key] = after
+            watch.status = after
             if durable_part(before) != durable_part(after) or watch.key in self._moved:
                 self._moved.discard(watch.key)
                 yield before, after, MappingProxyType(watch.values(look, now))
+        if all(watch.rests for watch in self._watches[deployment]):
+            self._resting.add(deployment)
+        else:
+            self._resting.discard(deployment)
 
     def _situation(self, deployment: str, now: float) -> Situation:
         spec = self.specs[deployment]
@@ -523,9 +553,3 @@ class Engine:
     def _grace_s(self, deployment: str) -> float:
         targets = self.specs[deployment].targets
         return 2 * max((target.interval_s for target in targets), default=0)
-
-
-def _cached(signal: Signal, situation: Situation, cache: dict[str, Value]) -> Value:
-    if signal.name not in cache:
-        cache[signal.name] = value_of(signal, situation)
-    return cache[signal.name]

@@ -44,7 +44,7 @@ class Level(Protocol):
 class CountLevels:
     """The levels of one thing that is counted."""
 
-    __slots__ = ("_columns", "_windows", "levels", "next_edge", "unsaved")
+    __slots__ = ("_by_window", "_columns", "_windows", "levels", "next_edge", "unsaved")
 
     def __init__(self, columns: int, now: float, windows: Iterable[int]) -> None:
         """Start empty at `now`, with running totals for `windows`, in seconds."""
@@ -52,6 +52,7 @@ class CountLevels:
         self.unsaved = False
         """Whether the head has changed since it was written."""
         self._windows: frozenset[int] = frozenset()
+        self._by_window: dict[int, CountLevel] = {}
         self.levels: tuple[CountLevel, ...] = ()
         self.next_edge = 0.0
         self._start(now, frozenset(windows))
@@ -76,8 +77,10 @@ class CountLevels:
     def add(self, column: int, number: int) -> None:
         """Count in the bucket of now."""
         self.unsaved = True
-        for level in self.levels:
-            level.open[column] += number
+        narrow, middle, wide = self.levels
+        narrow.open[column] += number
+        middle.open[column] += number
+        wide.open[column] += number
 
     def file(self, at: float, counts: Sequence[int]) -> None:
         """Add `counts` (negative ones take away) of the moment `at`, where that is kept."""
@@ -87,7 +90,11 @@ class CountLevels:
 
     def counts(self, window_s: int) -> Counts:
         """Return the last `window_s` seconds; one that is not served is added up."""
-        return self.levels[level_of(window_s, WIDTHS)].counts(window_s)
+        return self.level(window_s).counts(window_s)
+
+    def level(self, window_s: int) -> CountLevel:
+        """Return the level that serves a window."""
+        return self._by_window.get(window_s) or self.levels[level_of(window_s, WIDTHS)]
 
     def between(self, start: float, end: float) -> Counts:
         """Return the buckets that begin in [start, end), as fine as they are kept since `start`."""
@@ -107,6 +114,7 @@ class CountLevels:
         self._windows = wanted
         for number, level in enumerate(self.levels):
             level.serve(w for w in wanted if level_of(w, WIDTHS) == number)
+        self._by_window = {w: self.levels[level_of(w, WIDTHS)] for w in wanted}
 
     @property
     def unit(self) -> int:

@@ -22,7 +22,6 @@ from monitor.slo.window import window_span_s
 
 EXPORTED_WINDOWS = ("5m", "1h", "6h", "1d", "3d", "30d")
 """Whose burn rates are shown beside those of the tiers."""
-_COLUMN = {Outcome.GOOD: GOOD, Outcome.BAD: BAD, Outcome.UNKNOWN: UNKNOWN}
 _SLICES = "slices"
 _MAX_STEP_S = 60.0
 """A moment counts for the time since the one before, unless that is longer: then nobody looked."""
@@ -30,7 +29,7 @@ _SECOND_MS = 1000
 _PLAIN = frozenset({SliKind.UPTIME, SliKind.AVAILABILITY})
 
 Maintained = Callable[[float], bool]
-"""Whether a moment is in planned maintenance."""
+"""Whether a moment is in planned maintenance; None where none is planned."""
 
 
 class SloRecord:
@@ -38,9 +37,11 @@ class SloRecord:
 
     __slots__ = (
         "_by_sample",
+        "_is_time",
         "_judged_at",
         "_limits",
         "_maintained",
+        "_rate",
         "_series",
         "_slices",
         "_states",
@@ -56,13 +57,14 @@ class SloRecord:
         objective: Objective,
         states: Sequence[TargetState],
         now: float,
-        maintained: Maintained,
+        maintained: Maintained | None,
     ) -> None:
         """Begin at `now` with what the windows of `states`, the SLI targets, know already."""
         self.deployment = deployment
         self.owner = owner_of(deployment, objective)
         self._judged_at = now
         self._by_sample = judges_samples(objective)
+        self._is_time = objective.is_time
         self._slices = None if _counts_occurrences(objective) else Slices(objective)
         below = (sli.below_s for sli in objective.slis)
         self._limits = tuple(latency_limit(each) for each in below if each is not None)
@@ -73,7 +75,7 @@ class SloRecord:
         self._take_over()
 
     def configure(
-        self, objective: Objective, states: Sequence[TargetState], maintained: Maintained
+        self, objective: Objective, states: Sequence[TargetState], maintained: Maintained | None
     ) -> None:
         """Go on with an objective that counts the same things: `owner_of` says the same of it."""
         self._configure(objective, states, maintained)
@@ -81,29 +83,32 @@ class SloRecord:
         self._series.count_as(objective.maintenance, self._unit_ms())
 
     def _configure(
-        self, objective: Objective, states: Sequence[TargetState], maintained: Maintained
+        self, objective: Objective, states: Sequence[TargetState], maintained: Maintained | None
     ) -> None:
         wanted = objective.probes
         self.objective = objective
         self._states = tuple(s for s in states if wanted is None or s.target.probe in wanted)
         self._maintained = maintained
-        self._weights = {state.target.id: self._weight(state) for state in self._states}
+        counted = self._states if self._by_sample else ()
+        self._weights = {state.target.id: self._weight(state) for state in counted}
         """What one sample of each target counts."""
+        self._rate = self._units_per_second()
+        """Units of one second when nothing is missing."""
 
     # --- what comes in ------------------------------------------------------------------------
 
     def take(self, sample: Sample, now: float) -> None:
         """Count a sample, if it is one of our targets and those are what counts."""
         weight = self._weights.get(sample.target)
-        if weight is not None and self._by_sample:
-            at = min(sample.at, now)
-            self._series.advance(at)
-            self._count(at, of_sample(sample, self._limits), weight)
+        if weight is not None:
+            at = min(now, sample.at)
+            outcome = of_sample(sample, self._limits) if self._limits else sample.outcome
+            self._count(at, outcome, weight)
 
     def take_back(self, sample: Sample, now: float) -> None:
         """Let a sample that was counted be unknown."""
         weight = self._weights.get(sample.target)
-        if weight is not None and self._by_sample:
+        if weight is not None:
             at = min(sample.at, now)
             self._count(at, of_sample(sample, self._limits), -weight)
             self._count(at, Outcome.UNKNOWN, weight)
@@ -112,7 +117,16 @@ class SloRecord:
         if self._slices is not None:
             self._slices.add(at, outcome, units)
         else:
-            self._series.add(at, _COLUMN[outcome], units, in_maintenance=self._maintained(at))
+            apart = self._maintained is not None and self._maintained(at)
+            # Looking an outcome up in a mapping would cost as much as counting it.
+            column = GOOD if outcome is Outcome.GOOD else BAD
+            column = UNKNOWN if outcome is Outcome.UNKNOWN else column
+            self._series.add(at, column, units, in_maintenance=apart)
+
+    @property
+    def is_timeless(self) -> bool:
+        """Whether nothing but samples changes what is counted."""
+        return self._by_sample and self._slices is None
 
     def step(self, now: float) -> None:
         """Move on to `now`; count the moment, or the slices that are over."""
@@ -122,7 +136,8 @@ class SloRecord:
         if self._slices is not None:
             patience_s = max((s.target.timeout_s for s in self._states), default=0.0)
             for at, which, units in self._slices.judge(now, patience_s):
-                self._series.add(at, which, units, in_maintenance=self._maintained(at))
+                apart = self._maintained is not None and self._maintained(at)
+                self._series.add(at, which, units, in_maintenance=apart)
 
     def _count_moment(self, now: float) -> None:
         passed_ms = round(1000 * (now - self._judged_at))
@@ -143,6 +158,10 @@ class SloRecord:
         """Return the last `window_s` seconds."""
         return self._series.counts(window_s)
 
+    def ratio(self, window_s: int) -> tuple[int, int]:
+        """Return (bad, valid) units of the last `window_s` seconds."""
+        return self._series.ratio(window_s)
+
     def between(self, start: float, end: float) -> SloCounts:
         """Return the buckets that begin in [start, end), UTC seconds."""
         return self._series.between(start, end)
@@ -160,7 +179,7 @@ class SloRecord:
         """Return the units of a window that lie before anything of it was watched."""
         born = min((state.born for state in self._states), default=now)
         missing_s = window_span_s(window_s, now) - (now - born)
-        return int(missing_s * self._rate()) if missing_s > 0 else 0
+        return int(missing_s * self._rate) if missing_s > 0 else 0
 
     def burn_rate(self, window_s: int) -> Fraction | None:
         """Return how many times faster than allowed the budget burns, None without data."""
@@ -199,7 +218,7 @@ class SloRecord:
             bad=counts.bad,
             valid=counts.valid,
             expected=max(0, expected - counts.excluded),
-            whole=max(Fraction(0), self._rate() * Fraction(end - start) - counts.excluded),
+            whole=max(Fraction(0), self._rate * Fraction(end - start) - counts.excluded),
             start=start,
             end=end,
         )
@@ -236,7 +255,7 @@ class SloRecord:
         """Begin with what the windows of the targets know, where that is all that counts."""
         plain = all(sli.kind in _PLAIN for sli in self.objective.slis)
         if plain and self._slices is None:
-            is_time = self.objective.is_time
+            is_time = self._is_time
             for state in self._states:
                 for number, start, tally in state.window.history():
                     good, bad = tally.good, tally.bad
@@ -250,33 +269,33 @@ class SloRecord:
 
     def _unit_ms(self) -> int:
         """Return what a unit is, 0 when it is no time."""
-        if self._slices is not None or not self.objective.is_time:
+        if self._slices is not None or not self._is_time:
             return 0
         whole = all(s.target.interval_s == int(s.target.interval_s) for s in self._states)
         return _SECOND_MS if self._by_sample and whole else 1
 
     def _weight(self, state: TargetState) -> int:
         """Return what one sample counts."""
-        if not self.objective.is_time:
+        if not self._is_time:
             return 1
         interval_ms = round(state.target.interval_s * 1000)
         # Slices compare time with time; the unit does not matter there.
         return interval_ms // (self._unit_ms() or 1)
 
-    def _rate(self) -> Fraction:
+    def _units_per_second(self) -> Fraction:
         """Return the units of one second when nothing is missing."""
         if self._slices is not None:
             return Fraction(self._slices.units, self.objective.slice_s)
         if not self._by_sample:
             return Fraction(_SECOND_MS)
-        if self.objective.is_time:
+        if self._is_time:
             return Fraction(len(self._states) * _SECOND_MS, self._unit_ms())
         return sum((1 / Fraction(s.target.interval_s) for s in self._states), Fraction())
 
     def _units_per_trial(self) -> Fraction:
         if self._slices is not None:
             return Fraction(self._slices.units)
-        if not self.objective.is_time or not self._states:
+        if not self._is_time or not self._states:
             return Fraction(1)
         intervals_s = [Fraction(s.target.interval_s) for s in self._states]
         mean_s = sum(intervals_s, Fraction()) / len(intervals_s)
@@ -287,8 +306,8 @@ class SloRecord:
         if self._slices is not None or not self._by_sample:
             born = min((s.born for s in self._states), default=now)
             span_s = min(window_span_s(window_s, now), max(0.0, now - born))
-            return int(span_s * self._rate())
-        if self.objective.is_time:
+            return int(span_s * self._rate)
+        if self._is_time:
             expected_ms = sum(s.expected_ms(window_s, now) for s in self._states)
             return expected_ms // self._unit_ms()
         return sum(

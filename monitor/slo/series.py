@@ -41,7 +41,7 @@ class SloCounts(NamedTuple):
 class SloSeries:
     """The record of one objective over ninety days."""
 
-    __slots__ = ("_counts", "_mode", "_owner")
+    __slots__ = ("_counts", "_is_plain", "_mode", "_owner")
 
     def __init__(
         self, owner: str, mode: MaintenanceMode, unit_ms: int, now: float, windows: Iterable[int]
@@ -51,6 +51,8 @@ class SloSeries:
         self._mode = mode
         self._counts = CountLevels(COLUMNS, now, windows)
         self._counts.measure_in(unit_ms)
+        self._is_plain = True
+        """Whether nothing was ever put apart."""
 
     @property
     def unit_ms(self) -> int:
@@ -63,9 +65,13 @@ class SloSeries:
 
     def add(self, at: float, which: int, units: int, *, in_maintenance: bool) -> None:
         """Count units; `which` is GOOD, BAD or UNKNOWN. Taking away is counting less than none."""
-        column = which + (_MAINTENANCE if in_maintenance else _MEASURED)
-        if units > 0 and at >= self._counts.next_edge - levels.NARROW_S:
-            self._counts.add(column, units)
+        column, counts = which, self._counts
+        if in_maintenance:
+            column, self._is_plain = which + _MAINTENANCE, False
+        if at >= counts.next_edge:
+            counts.advance(at)
+        if units > 0 and at >= counts.next_edge - levels.NARROW_S:
+            counts.add(column, units)
         else:
             change = [0] * COLUMNS
             change[column] = units
@@ -73,7 +79,17 @@ class SloSeries:
 
     def counts(self, window_s: int) -> SloCounts:
         """Return the last `window_s` seconds, as the mode of maintenance has it."""
+        if self._is_plain:
+            return SloCounts(*self._counts.level(window_s).first_three(window_s), 0)
         return self._judged(self._counts.counts(window_s))
+
+    def ratio(self, window_s: int) -> tuple[int, int]:
+        """Return (bad, valid) units of a window, which is asked for most often."""
+        if self._is_plain:
+            good, bad, _ = self._counts.level(window_s).first_three(window_s)
+            return bad, good + bad
+        counts = self.counts(window_s)
+        return counts.bad, counts.valid
 
     def between(self, start: float, end: float) -> SloCounts:
         """Return the buckets that begin in [start, end)."""
@@ -91,6 +107,7 @@ class SloSeries:
         Whole buckets: the finest that are kept. Of a wider bucket that is only partly in there
         goes what the finer ones say; where none are left, all of it when half of it is in there.
         """
+        self._is_plain = False
         source, sink = (_CORRECTED, _MEASURED) if undo else (_MEASURED, _CORRECTED)
         for number, level in reversed(list(enumerate(self._counts.levels))):
             finer = self._counts.levels[number - 1] if number else None
@@ -126,7 +143,7 @@ class SloSeries:
         found = {row.part: row for row in rows}
         if not found:
             return 0
-        wanted = self.unit_ms
+        wanted, self._is_plain = self.unit_ms, False
         damaged = self._counts.load(found, lambda head: head)
         units = {level.unit for level in self._counts.levels}
         if len(units) > 1 or (wanted and not min(units)):
@@ -134,6 +151,7 @@ class SloSeries:
             self._counts.convert(lambda _: lambda counts: [0] * len(counts), wanted)
         self.count_as(self._mode, wanted)
         self.advance(now)
+        self._is_plain = not any(level.holds(_MAINTENANCE) for level in self._counts.levels)
         return damaged
 
 

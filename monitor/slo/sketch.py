@@ -53,8 +53,11 @@ def bucket_key(latency_s: float | None) -> int | None:
     """
     if latency_s is None or not 0 <= latency_s < math.inf:
         return None
-    clamped = min(max(latency_s, MIN_S), MAX_S)
-    return math.ceil(math.log(clamped) / _LOG_GAMMA) - _LOWEST
+    if latency_s < MIN_S:
+        latency_s = MIN_S
+    elif latency_s > MAX_S:
+        latency_s = MAX_S
+    return math.ceil(math.log(latency_s) / _LOG_GAMMA) - _LOWEST
 
 
 def _latency_s(key: int) -> float:

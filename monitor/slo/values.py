@@ -21,9 +21,9 @@ from monitor.slo.targets import TargetState, available_regions, certificate_days
 Value = float | str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Situation:
-    """All that signals are computed from."""
+    """All that signals are computed from, and what was computed already."""
 
     deployment: Deployment
     objective: Objective | None
@@ -35,6 +35,15 @@ class Situation:
     release: Release | None
     now: float
     _totals: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    _values: dict[str, Value] = field(default_factory=dict)
+
+    def look(self, signal: Signal) -> Value:
+        """Return a signal's value, None when there is no data for it; computed once."""
+        name = signal.name
+        if name in self._values:
+            return self._values[name]
+        value = self._values[name] = _KINDS[signal.kind](signal, self)
+        return value
 
     def totals(self, window_s: int) -> tuple[int, int, int, int]:
         """Return (good, bad, up ms, down ms) of all SLI targets in a window; added up once."""
@@ -49,11 +58,6 @@ class Situation:
                 down_ms += tally.down_ms
             known = self._totals[window_s] = (good, bad, up_ms, down_ms)
         return known
-
-
-def value_of(signal: Signal, situation: Situation) -> Value:
-    """Return the value of a signal, None when there is no data for it."""
-    return _KINDS[signal.kind](signal, situation)
 
 
 def _ratio(part: int, whole: int, scale: int = 1) -> float | None:
@@ -105,18 +109,18 @@ def _burn_rate(signal: Signal, situation: Situation) -> Value:
     if situation.record is None:
         return None
     target = situation.record.objective.target
-    counts = situation.record.counts(_window_s(signal, situation))
-    allowed = counts.valid * (target.denominator - target.numerator)
-    return _ratio(counts.bad * target.denominator, allowed)
+    bad, valid = situation.record.ratio(_window_s(signal, situation))
+    allowed = valid * (target.denominator - target.numerator)
+    return _ratio(bad * target.denominator, allowed)
 
 
 def _budget_remaining(signal: Signal, situation: Situation) -> Value:
     if situation.record is None:
         return None
     target = situation.record.objective.target
-    counts = situation.record.counts(_window_s(signal, situation))
-    allowed = counts.valid * (target.denominator - target.numerator)
-    return _ratio(allowed - counts.bad * target.denominator, allowed, 100)
+    bad, valid = situation.record.ratio(_window_s(signal, situation))
+    allowed = valid * (target.denominator - target.numerator)
+    return _ratio(allowed - bad * target.denominator, allowed, 100)
 
 
 def _coverage(signal: Signal, situation: Situation) -> Value:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from monitor.model import AlertState, AlertStatus
-from monitor.slo.alerting import AlertRule
+from monitor.model import AlertState
+from monitor.slo.alerting import AlertRule, inactive
 from monitor.slo.burning import BurnCondition
 from monitor.slo.condition import Condition
 from monitor.slo.record import SloRecord
@@ -33,21 +33,36 @@ _SEEN = frozenset(
 """Signals that say nothing while we are blind."""
 
 
+_OF_TIME = frozenset({"coverage", "available_regions", "health", "certificate_expiry_days"})
+"""Signals that change by themselves."""
+
+
 class Watch:
     """A user's rule, with the answer to the inputs that it was last asked about."""
 
-    __slots__ = ("_condition", "_inputs", "_verdict", "key", "needs_sight", "rule")
+    __slots__ = (
+        "_condition",
+        "_inputs",
+        "_is_timeless",
+        "_verdict",
+        "key",
+        "needs_sight",
+        "rule",
+        "status",
+    )
 
     def __init__(self, rule: AlertRule, condition: Condition, deployment: str) -> None:
         """Watch `rule`, of which `condition` is the condition."""
         self.rule = rule
         self._condition = condition
         self.needs_sight = any(signal.kind in _SEEN for signal in condition.signals)
+        self._is_timeless = all(signal.kind not in _OF_TIME for signal in condition.signals)
         self.key = (rule.name, deployment)
+        self.status = inactive(*self.key, 0.0)
         self._inputs: list[Value] | None = None
         self._verdict: bool | None = None
 
-    def judge(self, look: Look, _now: float, _status: AlertStatus) -> bool | None:
+    def judge(self, look: Look, _now: float) -> bool | None:
         """Return whether the condition holds, None without data."""
         signals = self._condition.signals
         inputs = [look(signal) for signal in signals]
@@ -57,6 +72,11 @@ class Watch:
             self._inputs = inputs
         return self._verdict
 
+    @property
+    def rests(self) -> bool:
+        """Whether it would say the same again, if nothing else is known."""
+        return self._is_timeless and self.status.is_at_rest
+
     def values(self, look: Look, _now: float) -> Values:
         """Return the condition's inputs."""
         return {signal.name: look(signal) for signal in self._condition.signals}
@@ -65,7 +85,7 @@ class Watch:
 class BurnWatch:
     """A tier of an objective."""
 
-    __slots__ = ("_condition", "_record", "key", "needs_sight", "rule")
+    __slots__ = ("_condition", "_record", "key", "needs_sight", "rule", "status")
 
     def __init__(self, rule: AlertRule, condition: BurnCondition, record: SloRecord) -> None:
         """Watch `rule`, of which `condition` is the condition, on an objective's record."""
@@ -74,11 +94,17 @@ class BurnWatch:
         self._record = record
         self.needs_sight = True
         self.key = (rule.name, record.deployment)
+        self.status = inactive(*self.key, 0.0)
 
-    def judge(self, _look: Look, now: float, status: AlertStatus) -> bool | None:
+    def judge(self, _look: Look, now: float) -> bool | None:
         """Return whether the budget burns so fast, None where too little was measured."""
-        is_firing = status.state is AlertState.FIRING
+        is_firing = self.status.state is AlertState.FIRING
         return self._condition.judge(self._record, now, is_firing=is_firing)
+
+    @property
+    def rests(self) -> bool:
+        """Whether it would say the same again, if nothing else is known."""
+        return self._record.is_timeless and self.status.is_at_rest
 
     def values(self, _look: Look, now: float) -> Values:
         """Return what a message shows."""
