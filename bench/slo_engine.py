@@ -45,6 +45,7 @@ FILLED_S = 600
 QUERIES = 3000
 REMEMBERING = 2
 """Targets whose memory is measured: each is fed a quarter of a year."""
+WEIGHED = 50
 RESTORED = 1000
 COMMITS = 8
 RESTARTS = 3
@@ -86,6 +87,8 @@ def engine_figures(known: list[DeploymentSpec], rows: Sequence[WindowRow]) -> li
     gc.collect()
     gc.freeze()
     chance = random.Random(2)  # noqa: S311 - must be repeatable
+    # The first one adds up whatever is asked about; from then on totals are kept.
+    first_s, _ = sliced(engine, now, [])
     spent, pieces = [], []
     for number in range(STEPS):
         now += EVALUATION_S
@@ -116,7 +119,7 @@ def engine_figures(known: list[DeploymentSpec], rows: Sequence[WindowRow]) -> li
             unit="ms",
             at_most=400.0,
             note=f"{kinds}, samples every 15 s included; "
-            f"{min(spent) * 1e3:.0f} to {max(spent) * 1e3:.0f} ms",
+            f"{min(spent) * 1e3:.0f} to {max(spent) * 1e3:.0f} ms, the very first {first_s:.1f} s",
         ),
         Figure(
             name="longest_piece", value=max(pieces) * 1e3, unit="ms", at_most=20.0,
@@ -176,6 +179,8 @@ def remembered() -> tuple[list[DeploymentSpec], tuple[WindowRow, ...]]:
 
 def memory_figures(specs: list[DeploymentSpec], rows: Sequence[WindowRow]) -> list[Figure]:
     """Measure what a target takes, and what an objective of it does."""
+    known, specs = specs, fleet(WEIGHED)
+    rows = list(copies(known, rows, specs))
     bare = [replace(spec, objective=None, sla=None) for spec in specs]
     alone, together = (_bytes_per_target(each, rows) for each in (bare, specs))
     return [

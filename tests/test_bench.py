@@ -19,7 +19,7 @@ def test_every_benchmark_is_found() -> None:
     """All scripts beside run.py, and nothing else."""
     names = {path.stem for path in HERE.iterdir() if path.suffix == ".py"}
     assert set(benches()) == names - {"run"}
-    assert {"scrape_stall", "probe_cost", "story", "ingest"} <= set(benches())
+    assert {"scrape_stall", "probe_cost", "story", "slo_engine"} <= set(benches())
 
 
 @pytest.mark.parametrize("name", benches())
