@@ -147,6 +147,26 @@ SLO_BUDGET = Series(
     "Share of the error budget that is left; negative when overspent.",
     (*DEPLOYMENT_LABELS, "slo"),
 )
+SLO_BUDGET_WORST = Series(
+    "monitor_slo_error_budget_remaining_worst_ratio",
+    "The same if all that was not measured had been bad.",
+    (*DEPLOYMENT_LABELS, "slo"),
+)
+SLO_BUDGET_BEST = Series(
+    "monitor_slo_error_budget_remaining_best_ratio",
+    "The same if all that is not known is good.",
+    (*DEPLOYMENT_LABELS, "slo"),
+)
+SLO_COVERAGE = Series(
+    "monitor_slo_coverage_ratio",
+    "Share of the expected measurement of the period that exists.",
+    (*DEPLOYMENT_LABELS, "slo"),
+)
+SLO_CALENDAR_BUDGET = Series(
+    "monitor_slo_calendar_budget_remaining_ratio",
+    "Share of the error budget that is left of the week, month or quarter.",
+    (*DEPLOYMENT_LABELS, "slo", "period"),
+)
 SLO_BURN = Series(
     "monitor_slo_burn_rate",
     "Speed of spending: 1 uses up the budget exactly by the end of the period.",

@@ -18,6 +18,7 @@ from monitor.metrics import Telemetry
 from monitor.model import (
     AlertState,
     Clock,
+    Correction,
     Diagnosis,
     HeartbeatRow,
     Incident,
@@ -40,7 +41,7 @@ from monitor.store.base import Batch, Store, StoreError, merge
 
 log = logging.getLogger(__name__)
 
-Item = Sample | Release | RollbackRecord | Diagnosis
+Item = Sample | Release | RollbackRecord | Diagnosis | Correction
 
 QUEUE_CAP = 100_000
 CLOSED_KEPT = 200
@@ -109,6 +110,8 @@ class Pipeline:
         self._open: dict[tuple[str, str], str] = {}
         self._diagnoses: dict[str, Diagnosis] = {}
         """The latest of each target."""
+        self.corrections: dict[str, Correction] = {}
+        """By their ids, oldest first."""
         self._held: dict[tuple[str, str], Transition] = {}
         """Burn alerts that fire and that an incident covers, or did until now."""
         self._unsaved = Batch()
@@ -118,8 +121,11 @@ class Pipeline:
             | None
         ) = None
 
-    def restore(self, incidents: Sequence[Incident]) -> None:
-        """Take over the incidents of an earlier process."""
+    def restore(
+        self, incidents: Sequence[Incident], corrections: Sequence[Correction] = ()
+    ) -> None:
+        """Take over what an earlier process told and was told; budgets know of it already."""
+        self.corrections = {each.id: each for each in corrections}
         for incident in sorted(incidents, key=lambda each: each.opened_at):
             self._keep(incident)
         for status in self.engine.alerts():
@@ -154,8 +160,8 @@ class Pipeline:
         else:
             self._telemetry.count_skipped("queue_full", 1)
 
-    def accept(self, release: Release) -> None:
-        """Queue a release.
+    def accept(self, release: Release | Correction) -> None:
+        """Queue a release or a correction.
 
         Raises:
             asyncio.QueueFull: overloaded; the caller should try again later.
@@ -190,6 +196,7 @@ class Pipeline:
         releases: list[Release] = []
         reports: list[RollbackRecord] = []
         diagnoses: list[Diagnosis] = []
+        corrections: list[Correction] = []
         while self._queue:
             item = self._queue.popleft()
             if isinstance(item, Sample):
@@ -198,18 +205,28 @@ class Pipeline:
                 releases.append(item)
             elif isinstance(item, Diagnosis):
                 diagnoses.append(item)
+            elif isinstance(item, Correction):
+                corrections.append(item)
             else:
                 reports.append(item)
                 releases.extend(_release_of(item))
+        for correction in corrections:
+            self.engine.correct(correction)
+            self.corrections[correction.id] = correction
         work = self.engine.stepping(self._clock.now(), samples, releases, self._ailment())
         step = await Pace(self._clock.monotonic).through(work)
         self._telemetry.set_blind(blind=self.engine.blindness is not None)
         changed = [*self._annotate(reports), *self._diagnose(diagnoses)]
-        await self._apply(step, changed, flush=flush)
+        await self._apply(step, changed, corrections, flush=flush)
         self.last_tick = self._clock.monotonic()
 
     async def _apply(
-        self, step: Step, changed: Sequence[Incident] = (), *, flush: bool = False
+        self,
+        step: Step,
+        changed: Sequence[Incident] = (),
+        corrections: Sequence[Correction] = (),
+        *,
+        flush: bool = False,
     ) -> None:
         now = self._clock.now()
         incidents = {incident.id: incident for incident in changed}
@@ -227,13 +244,15 @@ class Pipeline:
         for release in step.releases:
             self._telemetry.count_release(release)
         due = now - self._last_flush >= self._settings.flush_interval_s
-        wanted = flush or due or bool(step.transitions) or bool(step.releases)
+        # A correction is written with the windows that it changed, or not at all.
+        wanted = flush or due or bool(step.transitions or step.releases or corrections)
         batch = Batch(
             transitions=step.transitions,
             alerts=step.alerts,
             forgotten_alerts=step.forgotten,
             incidents=tuple(incidents.values()),
             releases=step.releases,
+            corrections=tuple(corrections),
         )
         # While the store refuses, windows wait in the engine, which forgets the oldest itself.
         was_durable = self.durable

@@ -21,6 +21,7 @@ from monitor.config.plan import BoundProbe, Plan
 from monitor.confirmer import Confirmer, Subject
 from monitor.metrics import Telemetry
 from monitor.model import (
+    Correction,
     Deployment,
     Incident,
     Owed,
@@ -235,6 +236,14 @@ class App:
         """Take in a release event; raises asyncio.QueueFull when overloaded."""
         self.pipeline.accept(release)
 
+    def corrections(self) -> Sequence[Correction]:
+        """What was said not to count as it was measured, latest first."""
+        return tuple(reversed(self.pipeline.corrections.values()))
+
+    async def accept_correction(self, correction: Correction) -> None:
+        """Take in a correction; raises asyncio.QueueFull when overloaded."""
+        self.pipeline.accept(correction)
+
     def ready(self) -> str | None:
         """None when ready, else why not."""
         return None if self._ready else "starting or stopping"
@@ -342,7 +351,7 @@ class App:
             seen_at=state.seen_at,
             now=now,
         )
-        self.pipeline.restore(state.incidents)
+        self.pipeline.restore(state.incidents, state.corrections)
         try:
             self.heartbeats.restore({row.name: row.times for row in state.heartbeats})
         except ValueError:

@@ -252,6 +252,10 @@ class Engine:
         """Return the window of one target. KeyError: no such target."""
         return self._stats((self._targets[target],), window_s, now)
 
+    def merged_window(self, targets: Sequence[str], window_s: int, now: float) -> WindowStats:
+        """Return the window of several targets together. KeyError: no such target."""
+        return self._stats([self._targets[target] for target in targets], window_s, now)
+
     def budget(self, deployment: str, now: float) -> Budget | None:
         """Return the rolling error budget of the first objective, None without one or data."""
         records = self.records(deployment, now)
@@ -305,6 +309,10 @@ class Engine:
     def release(self, deployment: str) -> Release | None:
         """Return the current release."""
         return self._releases[deployment].current
+
+    def revisions(self, deployment: str) -> tuple[tuple[str, float], ...]:
+        """Return the latest (revision, since when, UTC seconds), oldest first."""
+        return tuple(self._releases[deployment].revisions)
 
     def sighting(self, deployment: str) -> Sighting:
         """Return when the deployment's revisions were seen."""

@@ -41,7 +41,6 @@ class SloRecord:
         "_judged_at",
         "_limits",
         "_maintained",
-        "_rate",
         "_series",
         "_slices",
         "_states",
@@ -49,6 +48,7 @@ class SloRecord:
         "deployment",
         "objective",
         "owner",
+        "units_per_second",
     )
 
     def __init__(
@@ -92,7 +92,7 @@ class SloRecord:
         counted = self._states if self._by_sample else ()
         self._weights = {state.target.id: self._weight(state) for state in counted}
         """What one sample of each target counts."""
-        self._rate = self._units_per_second()
+        self.units_per_second = self._units_per_second()
         """Units of one second when nothing is missing."""
 
     # --- what comes in ------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class SloRecord:
         """Return the units of a window that lie before anything of it was watched."""
         born = min((state.born for state in self._states), default=now)
         missing_s = window_span_s(window_s, now) - (now - born)
-        return int(missing_s * self._rate) if missing_s > 0 else 0
+        return int(missing_s * self.units_per_second) if missing_s > 0 else 0
 
     def burn_rate(self, window_s: int) -> Fraction | None:
         """Return how many times faster than allowed the budget burns, None without data."""
@@ -205,6 +205,10 @@ class SloRecord:
 
     def budget(self, period: Period, now: float) -> Budget | None:
         """Return the budget of one period, None without data."""
+        return budget_of(self.objective, period, self.measured(period, now))
+
+    def measured(self, period: Period, now: float) -> Measured:
+        """Return what is known of one period."""
         if period.calendar is None:
             start, end = now - period.length_s, now
             counts = self.counts(period.length_s)
@@ -214,15 +218,20 @@ class SloRecord:
             counts = self.between(start, now + 1)
             past_s = max(1, int(now - start))
         expected = self._expected(past_s, now)
-        measured = Measured(
+        whole = self.units_per_second * Fraction(end - start) - counts.excluded
+        return Measured(
             bad=counts.bad,
             valid=counts.valid,
             expected=max(0, expected - counts.excluded),
-            whole=max(Fraction(0), self._rate * Fraction(end - start) - counts.excluded),
+            whole=max(Fraction(0), whole),
             start=start,
             end=end,
         )
-        return budget_of(self.objective, period, measured)
+
+    def spent(self, bad: int) -> Fraction:
+        """Return the share of the rolling period's budget that so many bad units are."""
+        whole = self.units_per_second * self.objective.period_s * self.objective.allowed
+        return bad / whole if whole else Fraction()
 
     # --- storage ------------------------------------------------------------------------------
 
@@ -306,7 +315,7 @@ class SloRecord:
         if self._slices is not None or not self._by_sample:
             born = min((s.born for s in self._states), default=now)
             span_s = min(window_span_s(window_s, now), max(0.0, now - born))
-            return int(span_s * self._rate)
+            return int(span_s * self.units_per_second)
         if self._is_time:
             expected_ms = sum(s.expected_ms(window_s, now) for s in self._states)
             return expected_ms // self._unit_ms()

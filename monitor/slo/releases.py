@@ -6,6 +6,7 @@ replayed in order, give the same answers. Decides no rollback.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,8 @@ from monitor.model import Release, ReleaseStatus
 _UNDECIDED = {ReleaseStatus.IN_PROGRESS, ReleaseStatus.FAILED}
 _BACKING_OUT = {ReleaseStatus.ROLLING_BACK, ReleaseStatus.ROLLBACK_FAILED}
 
+REMEMBERED = 20
+"""Changes of the revision."""
 SETTLE_S = 600
 """How long after an event probes may go on to see the revision that was replaced."""
 
@@ -33,13 +36,15 @@ class Sighting:
 class ReleaseTracker:
     """The releases of one deployment."""
 
-    __slots__ = ("_bad", "_good", "_replaced", "current", "deployment", "sighting")
+    __slots__ = ("_bad", "_good", "_replaced", "current", "deployment", "revisions", "sighting")
 
     def __init__(self, deployment: str) -> None:
         """Start knowing nothing."""
         self.deployment = deployment
         self.current: Release | None = None
         self.sighting = Sighting()
+        self.revisions: deque[tuple[str, float]] = deque(maxlen=REMEMBERED)
+        """(revision, since when), oldest first."""
         self._good: list[str] = []
         """Revisions whose last word was success, oldest first, each once."""
         self._bad: set[str] = set()
@@ -112,6 +117,7 @@ class ReleaseTracker:
         before, self.current = self.current, release
         by_event = release.source != "probe"
         if before is None or before.revision != release.revision:
+            self.revisions.append((release.revision, release.at))
             self.sighting = Sighting(
                 since=release.at, seen_at=release.at, before_seen_at=self.sighting.seen_at
             )

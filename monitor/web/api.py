@@ -13,7 +13,7 @@ from monitor.model import Release, ReleaseStatus
 from monitor.probes.heartbeat_board import PingKind
 from monitor.store.base import IncidentHistory, StoreError
 from monitor.web.guard import read_object
-from monitor.web.overview import look_at_deployments, read_burn_rates
+from monitor.web.overview import look_at_deployments
 from monitor.web.query import answer
 from monitor.web.respond import RefusalError, json_response, plain
 from monitor.web.view import View
@@ -63,24 +63,6 @@ class Api:
         clock = asyncio.get_running_loop().time
         deployments = await look_at_deployments(self._view, clock)
         return json_response({"deployments": deployments, "blind": self._view.engine.blindness})
-
-    async def slos(self, _request: web.Request) -> web.Response:
-        """Objectives, budgets, burn rates and SLA clauses."""
-        engine, now, slos = self._view.engine, self._view.now(), []
-        for name, spec in tuple(engine.specs.items()):
-            if name in engine.specs:
-                slo: dict[str, Any] = {
-                    "deployment": name,
-                    "environment": spec.deployment.environment,
-                    "objective": spec.objective,
-                    "budget": engine.budget(name, now),
-                    "clauses": engine.verdicts(name, now),
-                }
-                if spec.objective is not None:
-                    slo["burn_rates"] = dict(read_burn_rates(engine, name, now))
-                slos.append(slo)
-            await asyncio.sleep(0)
-        return json_response({"at": now, "slos": slos})
 
     async def alerts(self, _request: web.Request) -> web.Response:
         """Every alert with its rule."""

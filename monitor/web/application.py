@@ -12,6 +12,7 @@ from aiohttp import web
 from monitor.fields import Secret
 from monitor.pace import Pace
 from monitor.web.api import PING_SCHEMA, RELEASE_SCHEMA, Api
+from monitor.web.budgets import CORRECTION_SCHEMA, BudgetApi
 from monitor.web.endpoint import Endpoint, openapi
 from monitor.web.exposition import Exposition
 from monitor.web.guard import BODY_LIMIT, add_security_headers, guard_changes, speak_plainly
@@ -38,7 +39,7 @@ def build_web(view: View, *, token: Secret | None, executor: Executor) -> web.Ap
         middlewares=[speak_plainly, guard_changes(token)], client_max_size=BODY_LIMIT
     )
     exposition, page = Exposition(view, executor), _Page(view)
-    endpoints = [*_pages(view, exposition, page), *_api(Api(view))]
+    endpoints = [*_pages(view, exposition, page), *_api(Api(view)), *_budgets(BudgetApi(view))]
     contract = openapi(endpoints)
 
     async def describe(_request: web.Request) -> web.Response:
@@ -123,7 +124,6 @@ def _api(api: Api) -> list[Endpoint]:
     root = "/api/v1"
     return [
         Endpoint(path=f"{root}/deployments", handler=api.deployments, summary="Deployments"),
-        Endpoint(path=f"{root}/slos", handler=api.slos, summary="Objectives and budgets"),
         Endpoint(path=f"{root}/alerts", handler=api.alerts, summary="Alerts"),
         Endpoint(
             path=f"{root}/incidents",
@@ -165,6 +165,45 @@ def _api(api: Api) -> list[Endpoint]:
             path="/-/reload",
             handler=api.reload,
             summary="Read the configuration again",
+        ),
+    ]
+
+
+def _budgets(api: BudgetApi) -> list[Endpoint]:
+    root = "/api/v1"
+    which = {"deployment": "name or service", "environment": "in any case"}
+    return [
+        Endpoint(path=f"{root}/slos", handler=api.slos, summary="Objectives and budgets"),
+        Endpoint(
+            path=f"{root}/gate",
+            handler=api.gate,
+            summary="May it be changed now? 200 go, 409 stop",
+            parameters=which,
+        ),
+        Endpoint(
+            path=f"{root}/windows",
+            handler=api.windows,
+            summary="What was counted",
+            parameters={
+                "window": "such as 1h",
+                "by": "target, deployment, environment or service",
+            },
+        ),
+        Endpoint(path=f"{root}/corrections", handler=api.corrections, summary="Corrections"),
+        Endpoint(
+            method="POST",
+            path=f"{root}/corrections",
+            handler=api.correct,
+            summary="Leave a stretch of time out of budgets",
+            status=202,
+            body=CORRECTION_SCHEMA,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{root}/corrections/{{id}}/undo",
+            handler=api.undo,
+            summary="Count again what a correction left out",
+            status=202,
         ),
     ]
 

@@ -24,7 +24,11 @@ from monitor.metrics import (
     REGION_LABELS,
     SLA_CLAUSE,
     SLO_BUDGET,
+    SLO_BUDGET_BEST,
+    SLO_BUDGET_WORST,
     SLO_BURN,
+    SLO_CALENDAR_BUDGET,
+    SLO_COVERAGE,
     SLO_OBJECTIVE,
     TARGET_LABELS,
     WINDOW_COVERAGE,
@@ -40,9 +44,9 @@ from monitor.metrics import (
 from monitor.model import AlertState, Target
 from monitor.pace import Monotonic, Pace
 from monitor.slo.engine import DeploymentSpec, Engine
+from monitor.slo.record import EXPORTED_WINDOWS, SloRecord
 from monitor.slo.signal import WINDOWS, Health, Signal, parse_signal
 
-EXPORTED_WINDOWS = ("5m", "1h", "6h", "1d", "3d", "30d")
 QUANTILES = (("0.5", Fraction(1, 2)), ("0.95", Fraction(19, 20)), ("0.99", Fraction(99, 100)))
 LINES_PER_PART = 256
 
@@ -215,15 +219,9 @@ def _deployment(sheet: _Sheet, engine: Engine, spec: DeploymentSpec, now: float)
         for text, quantile in QUANTILES:
             sheet.add(WINDOW_LATENCY, (*where, window, text), stats.quantile(quantile))
         yield
-    if spec.objective is not None:
-        slo = (*where, spec.objective.name)
-        sheet.add(SLO_OBJECTIVE, slo, spec.objective.target)
-        budget = engine.budget(name, now)
-        sheet.add(SLO_BUDGET, slo, budget.remaining if budget else None)
-        for window in EXPORTED_WINDOWS:
-            burn = engine.value(_signal(f"burn_rate_{window}"), name, now)
-            sheet.add(SLO_BURN, (*slo, window), burn if isinstance(burn, float | int) else None)
-            yield
+    for record in engine.records(name, now):
+        _objective(sheet, record, (*where, record.objective.name), now)
+        yield
     for verdict in engine.verdicts(name, now):
         sheet.add(SLA_CLAUSE, (*where, verdict.clause), verdict.ok)
     yield
@@ -236,6 +234,21 @@ def _deployment(sheet: _Sheet, engine: Engine, spec: DeploymentSpec, now: float)
     for target in spec.targets:
         _target(sheet, engine, target)
         yield
+
+
+def _objective(sheet: _Sheet, record: SloRecord, slo: Row, now: float) -> None:
+    sheet.add(SLO_OBJECTIVE, slo, record.objective.target)
+    for number, budget in enumerate(record.budgets(now)):
+        if number == 0:
+            sheet.add(SLO_BUDGET, slo, budget.remaining)
+            sheet.add(SLO_BUDGET_WORST, slo, budget.worst)
+            sheet.add(SLO_BUDGET_BEST, slo, budget.best)
+            sheet.add(SLO_COVERAGE, slo, budget.coverage)
+        elif budget.period.calendar is not None:
+            period = budget.period.calendar
+            sheet.add(SLO_CALENDAR_BUDGET, (*slo, period), budget.remaining)
+    for window in EXPORTED_WINDOWS:
+        sheet.add(SLO_BURN, (*slo, window), record.burn_rate(WINDOWS[window]))
 
 
 def _target(sheet: _Sheet, engine: Engine, target: Target) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from fractions import Fraction
@@ -45,6 +46,8 @@ def plain(value: object) -> Any:
         return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, AbstractSet):
+        return sorted(plain(each) for each in value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(each) for each in value]
     return _scalar(value)

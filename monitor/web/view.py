@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from monitor.metrics import Telemetry
-from monitor.model import Incident, Owed, Release, RollbackRecord
+from monitor.model import Correction, Incident, Owed, Release, RollbackRecord
 from monitor.probes.heartbeat_board import HeartbeatBoard
 from monitor.slo.engine import Engine
 from monitor.store.base import IncidentHistory
@@ -73,6 +73,18 @@ class View(Protocol):
 
     async def reload(self) -> str | None:
         """Read the configuration again: None when it is used now, else why it was refused."""
+        ...
+
+    def corrections(self) -> Sequence[Correction]:
+        """What was said not to count as it was measured, latest first."""
+        ...
+
+    async def accept_correction(self, correction: Correction) -> None:
+        """Take in a correction.
+
+        Raises:
+            asyncio.QueueFull: overloaded; try again later.
+        """
         ...
 
     def ready(self) -> str | None:
