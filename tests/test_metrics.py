@@ -27,7 +27,7 @@ CLOSED_LABELS = {
     *("alertname", "severity", "state", "channel", "result", "task"),
     *("version", "python_version"),
     # Not closed, but bounded: by the configuration, or by the kind that reads them.
-    *("check", "name"),
+    *("check", "name", "period"),
 }
 TARGET = Target(
     id="shop/http/eu",

@@ -20,7 +20,7 @@ from monitor.config.load import load_plan_from_environment
 from monitor.config.plan import Plan
 from monitor.config.reports import reports
 from monitor.fields import format_duration
-from monitor.slo.lint import lines
+from monitor.slo.lint import render
 
 
 def _declare(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +43,11 @@ def _run(arguments: argparse.Namespace) -> int:
     head = ("deployment", "probes", "every", "objective", "rollback")
     print(table(head, [tuple(row[key] for key in head) for row in _rows(plan)]))
     print(f"\n{len(plan.rules)} rules, channels: {', '.join(plan.channels) or 'none'}")
-    name = None
-    for deployment, report in reports(plan.deployments, plan.evaluation_interval_s):
-        if deployment.deployment.name != name:
-            name = deployment.deployment.name
-            print(f"\n{name}")
-        print("\n".join(f"  {line}" for line in lines(report)))
+    found = list(reports(plan.deployments, plan.evaluation_interval_s))
+    for deployment in plan.deployments:
+        mine = [report for each, report in found if each is deployment]
+        if mine:
+            print("\n".join(("", deployment.deployment.name, *render(mine))))
     return Exit.OK
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -31,6 +32,7 @@ _ENOUGH = 1e-17
 """A term this much smaller than the sum no longer changes it."""
 _NEAR = 1e-6
 """Relative distance to the limit within which floats do not decide; their error is below 1e-8."""
+_HALVINGS = 50
 _EXACT_MAX = 1000
 """Samples up to which a near tie is decided in integers. Beyond, nobody meets a tie by chance."""
 _EXACT_DECIMALS = 1000
@@ -214,3 +216,22 @@ def spent_share(burning: Tier, period_s: int) -> Fraction:
 def spent_s(burning: Tier, objective: Objective) -> Fraction:
     """Return how much of the allowed time that is."""
     return spent_share(burning, objective.period_s) * objective.allowed_s
+
+
+def bounds(bad: int, valid: int, confidence: Fraction) -> tuple[float, float]:
+    """Return the rates between which the true one is, each bound with this confidence alone.
+
+    Clopper and Pearson's, found by halving: the tail grows with the rate.
+    """
+    doubt = float(1 - confidence)
+    low = _least(lambda p: binomial_tail(bad, valid, p) >= doubt) if bad else 0.0
+    high = _least(lambda p: binomial_tail(bad + 1, valid, p) >= 1 - doubt) if bad < valid else 1.0
+    return low, high
+
+
+def _least(holds: Callable[[float], bool]) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

@@ -79,6 +79,8 @@ class Report:
     """It cannot work as written."""
     warnings: tuple[str, ...]
     """It works, but perhaps not as meant."""
+    notes: tuple[str, ...]
+    """What it has not, and why."""
     samples: int
     """What one period holds: samples, or slices where the budget counts those."""
     allowed_samples: Fraction
@@ -104,6 +106,10 @@ class _Pace:
         self._objective = objective
         self._intervals_s = tuple(exact(feed.interval_s) for feed in feeds)
         self._samples_per_s = sum((1 / each for each in self._intervals_s), Fraction())
+        if objective.is_time and self._intervals_s:
+            # Of time, several lengths are as much evidence as so many of their mean.
+            count = len(self._intervals_s)
+            self._samples_per_s = count * count / sum(self._intervals_s, Fraction())
         self.in_slices = objective.budgeting is Budgeting.TIMESLICES
         self.units_per_s = (
             min(self._samples_per_s, Fraction(1, objective.slice_s))
@@ -131,6 +137,8 @@ class _Pace:
         """
         if self.in_slices:
             return max(math.floor(window_s * self.units_per_s), bool(self._intervals_s))
+        if self._objective.is_time:
+            return max(math.floor(window_s * self.units_per_s), len(self._intervals_s))
         return sum(max(math.floor(window_s / each), 1) for each in self._intervals_s)
 
     def bad_share(self, failing: Fraction) -> Fraction:
@@ -222,7 +230,8 @@ def _tier_facts(tier: Tier, objective: Objective, pace: _Pace, evaluation_s: Fra
     long_n, short_n = pace.units_in(tier.long_s), pace.units_in(tier.short_s)
     test = (tier.factor, objective.allowed, objective.confidence)
     long_bad = bad_needed(long_n, *test, objective.min_events)
-    short_bad = bad_needed(short_n, *test, 0)
+    # The short window says only that it still goes on: it needs no confidence.
+    short_bad = bad_needed(short_n, *test[:2], Fraction(), 0)
     facts = ((tier.long_s, long_bad), (tier.short_s, short_bad))
     total_s = _detection_s(facts, pace.bad_share(TOTAL), pace, evaluation_s)
     known = [(window_s, needed) for window_s, needed in facts if needed is not None]
@@ -239,6 +248,12 @@ def _tier_facts(tier: Tier, objective: Objective, pace: _Pace, evaluation_s: Fra
         partial_outage_s=_detection_s(facts, pace.bad_share(PARTIAL), pace, evaluation_s),
         clears_s=None if total_s is None else _clears_s(known, pace, evaluation_s),
     )
+
+
+def errors_of(objective: Objective) -> Iterator[str]:
+    """Yield what makes a tier of an objective impossible."""
+    for tier in objective.tiers:
+        yield from _tier_errors(tier, objective)
 
 
 def _windows(tier: Tier) -> str:
@@ -303,13 +318,11 @@ def _budget_warnings(objective: Objective, pace: _Pace) -> Iterator[str]:
         )
 
 
-def _default_warnings(objective: Objective) -> Iterator[str]:
+def _missing(objective: Objective) -> Iterator[str]:
     """Name the default tiers that are missing, where the defaults were asked for."""
-    if objective.tiers == default_tiers(objective.target, objective.period_s):
+    if objective.tiers and objective.tiers == default_tiers(objective.target, objective.period_s):
         for each in left_out(objective.target, objective.period_s):
             yield f"tier {_windows(each.tier)} is left out: {each.why}"
-    if not objective.tiers:
-        yield "it has no tier: nobody hears when the budget burns"
 
 
 def lint(objective: Objective, feeds: Sequence[Feed], evaluation_interval_s: float) -> Report:
@@ -322,7 +335,7 @@ def lint(objective: Objective, feeds: Sequence[Feed], evaluation_interval_s: flo
     """
     pace, evaluation_s = _Pace(objective, feeds), exact(evaluation_interval_s)
     tiers = tuple(_tier_facts(tier, objective, pace, evaluation_s) for tier in objective.tiers)
-    warnings = [*_default_warnings(objective)]
+    warnings: list[str] = []
     if feeds:
         warnings += _budget_warnings(objective, pace)
         warnings += [text for facts in tiers for text in _tier_warnings(facts, objective, pace)]
@@ -331,7 +344,8 @@ def lint(objective: Objective, feeds: Sequence[Feed], evaluation_interval_s: flo
     samples = pace.units_in(objective.period_s)
     return Report(
         objective=objective,
-        errors=tuple(text for tier in objective.tiers for text in _tier_errors(tier, objective)),
+        errors=tuple(errors_of(objective)),
+        notes=tuple(_missing(objective)),
         warnings=tuple(warnings),
         samples=samples,
         allowed_samples=samples * objective.allowed,
@@ -418,6 +432,7 @@ def _notes(report: Report) -> Iterator[str]:
     if report.timeout_s and report.tiers:
         late = format_duration(report.timeout_s)
         yield f"  (a probe that times out is known up to {late} later)"
+    yield from (f"  ({text})" for text in report.notes)
     yield from (f"  error: {text}" for text in report.errors)
     yield from (f"  warning: {text}" for text in report.warnings)
 

@@ -125,7 +125,8 @@ def _shares(engine: Engine, record: SloRecord, now: float) -> Iterator[ReleaseSh
 
 def gate(engine: Engine, deployment: str, now: float) -> Gate:
     """Return whether to deploy: no budget is spent, nothing critical fires, and we can see."""
-    reasons, notes = [], []
+    reasons: list[str] = []
+    notes: list[str] = []
     if engine.blindness is not None:
         reasons.append(f"the monitor is blind: {engine.blindness.why}")
     for record in engine.records(deployment, now):

@@ -137,7 +137,7 @@ class BudgetApi:
             raise RefusalError(400, "only deployment, slo, from, to and reason are known keys")
         engine, now = self._view.engine, self._view.now()
         deployment, slo, reason = body.get("deployment"), body.get("slo", ""), body.get("reason")
-        if deployment not in engine.specs:
+        if not isinstance(deployment, str) or deployment not in engine.specs:
             raise RefusalError(404, f"no such deployment; there are: {', '.join(engine.specs)}")
         names = [each.name for each in engine.specs[deployment].objectives]
         if slo and slo not in names:
