@@ -7,7 +7,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from monitor.cli import check, healthcheck, notify, probe, query, run, schema, status, test, version
+from monitor.cli import (
+    budget,
+    check,
+    healthcheck,
+    notify,
+    probe,
+    query,
+    run,
+    schema,
+    status,
+    test,
+    version,
+)
 from monitor.cli.base import Command, DaemonError, Exit, complain
 from monitor.cli.sentry import SentryError
 from monitor.config.errors import ConfigErrors
@@ -16,7 +28,7 @@ from monitor.store.base import StoreError
 
 def commands() -> tuple[Command, ...]:
     """Return all subcommands, in the order of `--help`."""
-    modules = (run, check, probe, query, status, test, notify, schema, healthcheck, version)
+    modules = (run, check, probe, query, status, budget, test, notify, schema, healthcheck, version)
     return tuple(module.COMMAND for module in modules)
 
 

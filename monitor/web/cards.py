@@ -146,6 +146,7 @@ def _promises(picture: DeploymentPicture) -> Markup | None:
         tiles.append(_budget(picture.budget))
     elif picture.objective is not None:
         tiles.append(_tile("budget left", figure(None, Unit.PERCENT), "none"))
+    tiles += [_other_budget(budget) for budget in picture.more_budgets]
     return tag("dl", tiles, class_="tiles promises") if tiles else None
 
 
@@ -159,7 +160,18 @@ def _clause(verdict: Verdict) -> Markup:
     return _tile(promise, figure(verdict.value, verdict.unit), kind, extra)
 
 
-def _budget(budget: Budget) -> Markup:
+def _other_budget(budget: Budget) -> Markup:
+    """Return the budget of another objective, or of another period."""
+    period = budget.period.calendar or duration_text(budget.period.length_s)
+    name = join(budget.objective.name, tag("b", f"{float(budget.objective.target * 100):.6g}%"))
+    kind, bar = _bar(budget)
+    extra = tag(
+        "dd", bar, tag("span", f"budget left of {period}", class_="limit"), class_="judgement"
+    )
+    return _tile(name, figure(budget.remaining * 100, Unit.PERCENT), kind, extra)
+
+
+def _bar(budget: Budget) -> tuple[str, Markup]:
     share = max(0.0, min(1.0, budget.remaining))
     kind = "bad" if budget.remaining <= 0 else "warn" if share < 0.25 else "ok"  # noqa: PLR2004
     bar = tag(
@@ -171,6 +183,11 @@ def _budget(budget: Budget) -> Markup:
         preserveAspectRatio="none",
         aria_hidden="true",
     )
+    return kind, bar
+
+
+def _budget(budget: Budget) -> Markup:
+    kind, bar = _bar(budget)
     # On the first days a share of little known time says little, so the time itself stands there.
     words = (
         f"down {duration_text(budget.down_s)} of {duration_text(budget.known_s)} known; "

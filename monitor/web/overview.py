@@ -54,6 +54,8 @@ class DeploymentPicture:
     budget: Budget | None
     burn_rates: tuple[tuple[str, float | None], ...]
     """(window, burn rate)."""
+    more_budgets: tuple[Budget, ...]
+    """Of the other objectives and periods that have data."""
     clauses: tuple[Verdict, ...]
     alerts: tuple[AlertStatus, ...]
     """Pending and firing ones, and those that are frozen for want of data."""
@@ -132,6 +134,12 @@ def _picture(engine: Engine, spec: DeploymentSpec, now: float) -> DeploymentPict
         objective=spec.objective,
         budget=engine.budget(name, now),
         burn_rates=read_burn_rates(engine, name, now, BURN_WINDOWS) if spec.objective else (),
+        more_budgets=tuple(
+            budget
+            for number, record in enumerate(engine.records(name, now))
+            for place, budget in enumerate(record.budgets(now))
+            if number or place
+        ),
         clauses=engine.verdicts(name, now),
         alerts=tuple(
             status
