@@ -12,6 +12,7 @@ from monitor.cli.base import (
     DaemonError,
     Exit,
     ask_document,
+    complain,
     declare_daemon,
     declare_output,
     show_json,
@@ -49,8 +50,8 @@ def _run(arguments: argparse.Namespace) -> int:
     found = [each for each in answer["slos"] if wanted in {None, each["deployment"]}]
     if not found:
         names = ", ".join(each["deployment"] for each in answer["slos"])
-        msg = f"no such deployment; there are: {names}"
-        raise DaemonError(msg)
+        complain(f"monitor budget: no such deployment; there are: {names}")
+        return Exit.USAGE
     if arguments.output == "json":
         show_json({"at": answer["at"], "slos": found, "services": answer["services"]})
     else:
@@ -67,7 +68,8 @@ def _gate(arguments: argparse.Namespace) -> int:
     params = {} if arguments.deployment is None else {"deployment": arguments.deployment}
     status, answer = ask_document(arguments.url, "/api/v1/gate", params)
     if status == HTTP_NOT_FOUND:
-        raise DaemonError(str(answer.get("error", answer)))
+        complain(f"monitor budget: {answer.get('error', answer)}")
+        return Exit.USAGE
     if status not in {HTTP_OK, HTTP_CONFLICT} or "go" not in answer:
         msg = f"{arguments.url}/api/v1/gate answered {status}: {answer}"
         raise DaemonError(msg)

@@ -61,31 +61,35 @@ def burn_rate(error: Fraction, objective: Objective) -> Fraction:
     return error / objective.allowed
 
 
+def counted_error(measured: Measured) -> Fraction | None:
+    """Return the share of the whole period that counts as bad, None when nothing is known.
+
+    The share of errors in what is known is taken for all that should be known by now, and counts
+    against the whole period: two minutes down are two of 43.2 minutes, on the first day of a month
+    and in the first hour of a deployment as well. Once a period is over, or a rolling one was
+    watched from its beginning, that is the share of errors itself.
+    """
+    if not measured.valid:
+        return None
+    expected = Fraction(max(measured.expected, measured.valid))
+    return Fraction(measured.bad, measured.valid) * expected / max(measured.whole, expected)
+
+
 def remaining_share(error: Fraction, objective: Objective) -> Fraction:
     """Return the share of the budget that errors over the whole period leave."""
     return 1 - burn_rate(error, objective)
 
 
 def budget_of(objective: Objective, period: Period, measured: Measured) -> Budget | None:
-    """Return the budget, None when nothing is known.
-
-    Of a rolling period `remaining` takes the known part for all of it: 1 - error / allowed. Of a
-    calendar's unit only what is over counts against the whole unit: two minutes down on the first
-    day of a month are two of its 43.2 minutes.
-    """
-    if not measured.valid:
+    """Return the budget, None when nothing is known."""
+    counted = counted_error(measured)
+    if counted is None:
         return None
     allowed = objective.allowed
-    error = Fraction(measured.bad, measured.valid)
     expected = max(measured.expected, measured.valid)
     whole = max(measured.whole, Fraction(expected))
     length_s = Fraction(measured.end - measured.start)
-    missing = expected - measured.valid
-    if period.calendar is None:
-        counted, worst = error, Fraction(measured.bad + missing, expected)
-    else:
-        counted = error * expected / whole
-        worst = (measured.bad + missing) / whole
+    worst = (measured.bad + expected - measured.valid) / whole
     unit_s = length_s / whole
     return Budget(
         objective=objective,
@@ -94,7 +98,7 @@ def budget_of(objective: Objective, period: Period, measured: Measured) -> Budge
         end=measured.end,
         spent_s=float(counted * length_s),
         allowed_s=float(allowed * length_s),
-        remaining=float(1 - counted / allowed),
+        remaining=float(remaining_share(counted, objective)),
         worst=float(1 - worst / allowed),
         best=float(1 - measured.bad / whole / allowed),
         coverage=measured.valid / expected if measured.expected > 0 else None,

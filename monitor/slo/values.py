@@ -12,7 +12,8 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from monitor.model import Deployment, Release, ReleaseStatus
-from monitor.slo.objective import Objective
+from monitor.slo.budget import counted_error, remaining_share
+from monitor.slo.objective import Objective, Period
 from monitor.slo.record import SloRecord
 from monitor.slo.signal import DEFAULT_PERIOD_S, Signal
 from monitor.slo.sketch import Sketch
@@ -114,13 +115,13 @@ def _burn_rate(signal: Signal, situation: Situation) -> Value:
     return _ratio(bad * target.denominator, allowed)
 
 
-def _budget_remaining(signal: Signal, situation: Situation) -> Value:
+def _budget_remaining(_signal: Signal, situation: Situation) -> Value:
     if situation.record is None:
         return None
-    target = situation.record.objective.target
-    bad, valid = situation.record.ratio(_window_s(signal, situation))
-    allowed = valid * (target.denominator - target.numerator)
-    return _ratio(allowed - bad * target.denominator, allowed, 100)
+    record = situation.record
+    rolling = Period(length_s=record.objective.period_s)
+    error = counted_error(record.measured(rolling, situation.now))
+    return None if error is None else float(100 * remaining_share(error, record.objective))
 
 
 def _coverage(signal: Signal, situation: Situation) -> Value:

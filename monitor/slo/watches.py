@@ -33,7 +33,15 @@ _SEEN = frozenset(
 """Signals that say nothing while we are blind."""
 
 
-_OF_TIME = frozenset({"coverage", "available_regions", "health", "certificate_expiry_days"})
+_OF_TIME = frozenset(
+    {
+        "available_regions",
+        "certificate_expiry_days",
+        "coverage",
+        "error_budget_remaining",
+        "health",
+    }
+)
 """Signals that change by themselves."""
 
 

@@ -165,9 +165,8 @@ def _other_budget(budget: Budget) -> Markup:
     period = budget.period.calendar or duration_text(budget.period.length_s)
     name = join(budget.objective.name, tag("b", f"{float(budget.objective.target * 100):.6g}%"))
     kind, bar = _bar(budget)
-    extra = tag(
-        "dd", bar, tag("span", f"budget left of {period}", class_="limit"), class_="judgement"
-    )
+    words = tag("span", f"budget left of {period}", class_="limit")
+    extra = tag("dd", bar, words, class_="judgement")
     return _tile(name, figure(budget.remaining * 100, Unit.PERCENT), kind, extra)
 
 

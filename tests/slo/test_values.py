@@ -34,7 +34,13 @@ def test_one_bad_of_a_thousand_is_exactly_the_limit() -> None:
     assert value(engine, "error_rate_1d", now) == 0.1
     assert value(engine, "success_rate_1d", now) == 99.9
     assert value(engine, "burn_rate_1d", now) == 1.0
-    assert value(engine, "error_budget_remaining", now) == 0.0
+
+
+def test_all_bad_time_of_a_period_together_is_exactly_its_budget() -> None:
+    """A tenth of four hours bad spends a 90 % budget to the last second, and no more."""
+    four_hours = Objective(target=Fraction(9, 10), period_s=4 * 3600)
+    engine = after([*[BAD] * 96, *[GOOD] * 864], objective=four_hours)
+    assert value(engine, "error_budget_remaining", 960 * 15.0 - 1) == 0.0
 
 
 @pytest.mark.parametrize("valid", [3, 7, 30, 700, 1700])
@@ -46,7 +52,9 @@ def test_every_percentage_is_the_float_nearest_to_the_truth(bad: int, valid: int
     assert value(engine, "error_rate_1d", now) == float(100 * share)
     assert value(engine, "uptime_percentage_1d", now) == float(100 * (1 - share))
     assert value(engine, "burn_rate_1d", now) == float(share * 1000)
-    assert value(engine, "error_budget_remaining", now) == float(100 * (1 - share * 1000))
+    # All of it has a place in the period, of which the rest is still to come.
+    spent = Fraction(bad * 15, 2592)
+    assert value(engine, "error_budget_remaining", now) == float(100 * (1 - spent))
 
 
 def test_time_based_and_sample_based_shares_differ_with_intervals() -> None:
@@ -226,7 +234,11 @@ def test_budget_and_verdicts_cover_their_own_periods() -> None:
     engine.step(2.0 * DAY, [sample(2.0 * DAY, GOOD)])
     budget = engine.budget("web", 2.0 * DAY)
     assert budget is not None
-    assert (budget.spent_s, budget.allowed_s, budget.remaining) == (15 * DAY, 2592.0, -499.0)
+    # One of two known samples was bad: so is half of the two days that were watched, as far as
+    # is known.
+    assert (budget.spent_s, budget.allowed_s) == (86_392.5, 2592.0)
+    assert budget.remaining == pytest.approx(1 - 86_392.5 / 2592)
+    assert budget.worst < budget.remaining < budget.best < 1
     uptime, regions = engine.verdicts("web", 2.0 * DAY)
     assert (uptime.value, uptime.ok, regions.value, regions.ok) == (100.0, True, 1.0, True)
     assert Engine([spec()], [], 0.0).verdicts("web", 0.0) == ()
