@@ -205,6 +205,11 @@ class CountLevel:
         """Whether anything is in the columns from number `first` on."""
         return any(self.open[first:]) or any(number >= first for number in self._columns)
 
+    def bucket(self, start: float) -> Counts:
+        """Return the bucket that begins at `start`, which must be kept."""
+        index = int(start // self.width_s)
+        return list(self.open) if index == self._current else self._read(index)
+
     def keeps(self, at: float) -> bool:
         """Whether the bucket of the moment `at` is kept."""
         return int(at // self.width_s) > self._current - self._size

@@ -9,6 +9,7 @@ Owns the columns and corrections. Knows no sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -105,19 +106,38 @@ class SloSeries:
         """Leave out what was measured in [start, end), or count it again.
 
         Whole buckets: the finest that are kept. Of a wider bucket that is only partly in there
-        goes what the finer ones say; where none are left, all of it when half of it is in there.
+        goes what the finer ones say; where none are left, all of it when half of it is in there
+        (or, to undo, any of it).
         """
         self._is_plain = False
         source, sink = (_CORRECTED, _MEASURED) if undo else (_MEASURED, _CORRECTED)
+        # The widest first: of what they change, the narrower ones still have to tell.
         for number, level in reversed(list(enumerate(self._counts.levels))):
-            finer = self._counts.levels[number - 1] if number else None
-            for begins, counts in list(_parts(level, finer, start, end)):
+            for begins in _starts(level, start, end):
+                found = self._within(number, begins, start, end, undo=undo)
                 change = [0] * COLUMNS
                 for which in (GOOD, BAD, UNKNOWN):
-                    moved = counts[source + which]
+                    moved = found[source + which]
                     change[source + which], change[sink + which] = -moved, moved
-                level.file(begins, change)
+                if any(change):
+                    level.file(begins, change)
         self._counts.unsaved = True
+
+    def _within(self, number: int, begins: int, start: float, end: float, *, undo: bool) -> Counts:
+        """Return what of a bucket lies in [start, end)."""
+        level = self._counts.levels[number]
+        width_s = level.width_s
+        inside_s = min(end, begins + width_s) - max(start, begins)
+        finer = self._counts.levels[number - 1] if number else None
+        if inside_s < width_s and finer is not None and finer.keeps(begins):
+            parts = [
+                self._within(number - 1, each, start, end, undo=undo)
+                for each in _starts(finer, max(start, begins), min(end, begins + width_s))
+            ]
+            return [sum(column) for column in zip(*parts, [0] * COLUMNS, strict=True)]
+        if inside_s >= width_s or undo or 2 * inside_s >= width_s:
+            return level.bucket(begins)
+        return [0] * COLUMNS
 
     def take_over(self, number: int, start: float, counts: tuple[int, int, int]) -> None:
         """Add good, bad and unknown units to one bucket of the level of this number."""
@@ -155,27 +175,9 @@ class SloSeries:
         return damaged
 
 
-def _parts(
-    level: CountLevel, finer: CountLevel | None, start: float, end: float
-) -> Iterator[tuple[int, Counts]]:
-    """Yield (start of a bucket, what of it lies in [start, end))."""
+def _starts(level: CountLevel, start: float, end: float) -> Iterator[int]:
+    """Yield the starts of the buckets that are kept and overlap with [start, end)."""
     width_s = level.width_s
-    first = int(start // width_s) * width_s
-    found = dict(level.buckets(first, end))
-    now = level.current * width_s
-    if first <= now < end:
-        found[now] = level.open
-    for begins, counts in found.items():
-        inside = min(end, begins + width_s) - max(start, begins)
-        if inside >= width_s:
-            yield begins, counts
-        elif finer is not None and finer.keeps(begins):
-            yield begins, _within(finer, max(start, begins), min(end, begins + width_s))
-        elif 2 * inside >= width_s:
-            yield begins, counts
-
-
-def _within(level: CountLevel, start: float, end: float) -> Counts:
-    first = int(start // level.width_s) * level.width_s
-    last = -int(-end // level.width_s) * level.width_s
-    return level.between(first, last)
+    for begins in range(int(start // width_s) * width_s, math.ceil(end), width_s):
+        if level.keeps(begins) and begins <= level.current * width_s:
+            yield begins
