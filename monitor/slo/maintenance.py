@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrule, rrulestr
 
-HORIZON = timedelta(days=20 * 366)
+HORIZON = timedelta(days=40 * 366)
 """A recurrence is followed for so long after its first day."""
 _FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY")
 
@@ -137,5 +137,5 @@ def _until(text: str | None, starts: datetime) -> datetime:
     return last if text is None else min(last, datetime.fromisoformat(text.rstrip("Z")))
 
 
-EPOCH_MONDAY = datetime(1970, 1, 5, tzinfo=UTC).replace(tzinfo=None)
+EPOCH_MONDAY = datetime(2024, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 """From when on a weekly maintenance is counted, when nothing else is said."""
