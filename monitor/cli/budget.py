@@ -23,7 +23,7 @@ from monitor.fields import format_duration
 HTTP_OK, HTTP_CONFLICT, HTTP_NOT_FOUND = 200, 409, 404
 DAY_S = 86400
 RELEASES = 5
-MANY = 10
+MANY = 1000
 """From here on a percentage needs no decimals."""
 HEAD = ("deployment", "objective", "period", "left", "between", "spent", "of", "burns", "lasts")
 
@@ -137,7 +137,9 @@ def _print_releases(found: Sequence[dict[str, Any]]) -> None:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.0f}%" if abs(share) * 100 >= MANY else f"{share * 100:.2g}%"
+    # Four digits tell enough, but an overspent budget must not turn into powers of ten.
+    percent = share * 100
+    return f"{percent:.0f}%" if abs(percent) >= MANY else f"{percent:.4g}%"
 
 
 def _time(seconds: float) -> str:

@@ -117,7 +117,7 @@ def _plan(
         files=tuple(sources.files),
         warnings=(
             *warnings,
-            *_warnings(parts),
+            *_warnings(parts, deployments),
             *_slo_warnings(deployments, settings.evaluation_interval_s),
         ),
     )
@@ -178,6 +178,6 @@ def _slo_warnings(
             yield f"{plan.deployment.name}: {report.objective.name}: {warning}"
 
 
-def _warnings(parts: Parts) -> Iterator[str]:
-    if not parts.rules:
-        yield "there are no alert rules, so nobody will be told anything"
+def _warnings(parts: Parts, deployments: Sequence[DeploymentPlan]) -> Iterator[str]:
+    if not parts.rules and not any(each.tiers for plan in deployments for each in plan.objectives):
+        yield "there are no alert rules and no burn alerts, so nobody will be told anything"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from monitor.fields import format_duration
 from monitor.model import (
     AlertState,
     Incident,
@@ -162,7 +163,7 @@ def _clause(verdict: Verdict) -> Markup:
 
 def _other_budget(budget: Budget) -> Markup:
     """Return the budget of another objective, or of another period."""
-    period = budget.period.calendar or duration_text(budget.period.length_s)
+    period = budget.period.calendar or format_duration(budget.period.length_s)
     name = join(budget.objective.name, tag("b", f"{float(budget.objective.target * 100):.6g}%"))
     kind, bar = _bar(budget)
     words = tag("span", f"budget left of {period}", class_="limit")
