@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient
 from monitor.metrics import Telemetry
 from monitor.model import (
     Attempt,
+    Correction,
     DeliveryResult,
     Deployment,
     Incident,
@@ -173,6 +174,7 @@ class World:
         self.ledger: list[IncidentHistory] = []
         self.told: list[Owed] = []
         self.requests: list[RollbackRecord] = []
+        self.corrected: dict[str, Correction] = {}
 
     def run_an_hour(self) -> World:
         """Shop is well, checkout fails for the last five minutes, search was never probed."""
@@ -267,6 +269,15 @@ class World:
 
     def rollbacks(self) -> Sequence[RollbackRecord]:
         return self.requests
+
+    def corrections(self) -> Sequence[Correction]:
+        return tuple(reversed(self.corrected.values()))
+
+    async def accept_correction(self, correction: Correction) -> None:
+        if self.overloaded:
+            raise asyncio.QueueFull
+        self.engine.correct(correction)
+        self.corrected[correction.id] = correction
 
     async def accept_release(self, release: Release) -> None:
         if self.overloaded:
