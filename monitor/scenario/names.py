@@ -15,6 +15,7 @@ from monitor.config.tree import Document
 from monitor.model import AlertState
 from monitor.scenario.receivers import Receivers
 from monitor.scenario.story import Check, Step, Story
+from monitor.slo.burning import rule_name
 from monitor.slo.signal import parse_signal
 
 _STATES = (AlertState.INACTIVE, AlertState.PENDING, AlertState.FIRING)
@@ -38,13 +39,21 @@ class Names:
         """Collect them."""
         deployments = {each.deployment.name for plan in plans for each in plan.deployments}
         rules = {rule.name for plan in plans for rule in plan.rules}
+        alerts = {f"{rule}@{name}" for rule in rules for name in deployments}
+        for deployment in (each for plan in plans for each in plan.deployments):
+            name = deployment.deployment.name
+            alerts |= {
+                f"{rule_name(objective, tier)}@{name}"
+                for objective in deployment.objectives
+                for tier in objective.tiers
+            }
         return cls(
             targets=story.targets,
             channels=receivers.channels,
             mute={name for name in receivers.channels if receivers.can_only_die(name)},
             hooks=receivers.hooks,
             deployments=deployments,
-            alerts={f"{rule}@{name}" for rule in rules for name in deployments},
+            alerts=alerts,
         )
 
 

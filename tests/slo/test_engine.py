@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.model import Outcome, ReleaseStatus, Sample
+from monitor.model import BucketRow, Outcome, ReleaseStatus, Sample
 from monitor.slo.alerting import AlertRule, durable_part
 from monitor.slo.engine import Engine, Step
 from monitor.slo.objective import Objective
@@ -20,6 +20,7 @@ from tests.slo.world import (
     INACTIVE,
     PENDING,
     RESOLVED,
+    UNKNOWN,
     Stored,
     changes,
     release,
@@ -443,3 +444,70 @@ def test_a_month_of_samples_gives_the_exact_budget() -> None:
     assert (budget.spent_s, budget.allowed_s) == (43 * 60.0, 2592.0)
     assert value(engine, "error_budget_remaining", now) == float(Fraction(12, 2592) * 100)
     assert value(engine, "coverage_30d", now) == 100.0
+
+
+class TestNothingNew:
+    """What did not change is not evaluated again."""
+
+    CONDITIONS = (
+        "error_rate_1m > 30",
+        "p95_latency > 200",
+        "coverage_5m < 50",
+        "health == 'unhealthy'",
+        "burn_rate_1h > 14.4",
+        "error_budget_remaining < 99.99",
+        "deployment_status == 'failed'",
+    )
+
+    @settings(max_examples=40)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from([0.5, 1.0, 5.0, 7.5, 10.0, 45.0, 400.0]),
+                st.sampled_from([None, None, GOOD, GOOD, BAD, UNKNOWN]),
+                st.sampled_from([0.1, 0.5]),
+            ),
+            max_size=40,
+        )
+    )
+    def test_the_alerts_are_those_of_an_engine_that_evaluates_everything(
+        self, story: list[tuple[float, Outcome | None, float]]
+    ) -> None:
+        """The same transitions at the same moments, whatever is left out in between."""
+        rules = [rule(text, f"r{n}", for_s=20) for n, text in enumerate(self.CONDITIONS)]
+        lazy, diligent = (
+            Engine([spec(), spec(target("other/eu", deployment="other"), name="other")], rules, 0.0)
+            for _ in range(2)
+        )
+        now, steps = 0.0, ([], [])
+        for gap_s, outcome, latency_s in story:
+            now += gap_s
+            new = [] if outcome is None else [sample(now, outcome, latency_s=latency_s)]
+            diligent._moment = None
+            for engine, seen in zip((lazy, diligent), steps, strict=True):
+                seen.append(engine.step(now, new))
+        assert changes(steps[0]) == changes(steps[1])
+        assert {s.rule: s.state for s in lazy.alerts()} == {
+            s.rule: s.state for s in diligent.alerts()
+        }
+
+
+def test_buckets_of_an_earlier_version_are_the_budget_that_was() -> None:
+    """Whoever updates keeps thirty days of history."""
+    rows = [
+        BucketRow(
+            target="web/eu", width_s=3600, start=hour * 3600, good=239, bad=1, unknown=0,
+            up_ms=239 * 15_000, down_ms=15_000,
+        )
+        for hour in range(24 * 30)
+    ]  # fmt: skip
+    now = 30.0 * DAY
+    engine = Engine([spec()], [], now)
+    engine.restore(
+        alerts=(), releases=(), windows=(), buckets=rows, born=(("web/eu", 0.0),),
+        seen_at=now, now=now,
+    )  # fmt: skip
+    assert value(engine, "burn_rate_30d", now) == pytest.approx(1000 / 240)
+    budget = engine.budget("web", now)
+    assert budget is not None
+    assert budget.remaining == pytest.approx(1 - 1000 / 240, rel=2e-3)
