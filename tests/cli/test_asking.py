@@ -14,14 +14,17 @@ from tests.e2e.test_main_line import until
 from tests.support.daemon import free_port
 from tests.support.serve import serve
 
+ASKING = [("status",), ("query", "error_rate_5m"), ("budget",), ("budget", "--gate")]
 
-async def test_the_answers_follow_the_deployment(run: Run, tmp_path: Path) -> None:
+
+async def test_the_answers_follow_the_deployment(  # noqa: PLR0915 - one story
+    run: Run, tmp_path: Path
+) -> None:
     """Nothing known: 3. All well: 0. An open incident: 1. Alive through all of it."""
     async with cast(tmp_path) as story:
         del story.config["deployments"][0]["rollback"]
-        story.config["defaults"] = {"interval": "2s", "timeout": "2s"}
-        # Every address is forbidden: the daemon runs and can measure nothing.
-        story.config["allowed_networks"] = []
+        # So seldom that nothing is measured for as long as this takes.
+        story.config["defaults"] = {"interval": "7d", "timeout": "2s"}
         story.write()
         await story.daemon.start()
         url = ("--url", story.daemon.url)
@@ -30,10 +33,13 @@ async def test_the_answers_follow_the_deployment(run: Run, tmp_path: Path) -> No
         assert "unknown" in status.out
         query = await aside(run, "query", "error_rate_5m", *url)
         assert (query.code, query.out, query.err) == (3, "no data\n", "")
+        budget = await aside(run, "budget", *url)
+        assert (budget.code, budget.err) == (3, "")
+        assert "no data" in budget.out
         query = await aside(run, "query", "error_rate_5m", *url, "--output", "json")
         assert (query.code, query.document["value"]) == (3, None)
 
-        story.config["allowed_networks"] = ["127.0.0.0/8"]
+        story.config["defaults"] = {"interval": "2s", "timeout": "2s"}
         story.write()
         story.daemon.signal(signal.SIGHUP)
         await story.daemon.wait_for(
@@ -42,6 +48,11 @@ async def test_the_answers_follow_the_deployment(run: Run, tmp_path: Path) -> No
         status = await aside(run, "status", *url)
         assert (status.code, status.err) == (0, ""), status.out
         assert "healthy" in status.out
+        budget = await aside(run, "budget", *url)
+        assert (budget.code, budget.err) == (0, "")
+        assert "availability 99.9%" in budget.out
+        gate = await aside(run, "budget", "--gate", *url)
+        assert (gate.code, gate.out) == (0, "go    shop-production\n")
         query = await aside(run, "query", "error_rate_5m", *url, "--environment", "production")
         assert (query.code, query.out, query.err) == (0, "0.0\n", "")
 
@@ -52,6 +63,16 @@ async def test_the_answers_follow_the_deployment(run: Run, tmp_path: Path) -> No
         assert "OPEN critical: high_error_rate" in status.out
         document = (await aside(run, "status", *url, "--output", "json")).document
         assert [each["rule"] for each in document["open_incidents"]] == ["high_error_rate"]
+        gate = await aside(run, "budget", "--gate", "--deployment", "shop-production", *url)
+        assert (gate.code, gate.err) == (1, "")
+        assert gate.out.startswith("STOP  shop-production\n")
+        assert "high_error_rate fires" in gate.out
+        document = (await aside(run, "budget", *url, "--output", "json")).document
+        assert document["slos"][0]["slos"][0]["budgets"][0]["bad"] > 0
+        for more in ((), ("--gate",)):
+            refused = await aside(run, "budget", *more, "--deployment", "shoop", *url)
+            assert (refused.code, refused.out) == (2, "")
+            assert "no such deployment" in refused.err or "shoop" in refused.err
 
         for wrong in (("eror_rate_5m",), ("error_rate_5m", "--deployment", "shoop")):
             refused = await aside(run, "query", *wrong, *url)
@@ -64,7 +85,7 @@ async def test_the_answers_follow_the_deployment(run: Run, tmp_path: Path) -> No
         assert await story.daemon.stop() == 0
 
 
-@pytest.mark.parametrize("command", [("status",), ("query", "error_rate_5m")], ids=" ".join)
+@pytest.mark.parametrize("command", ASKING, ids=" ".join)
 def test_no_daemon(run: Run, command: tuple[str, ...]) -> None:
     """Exit 3, the address that was tried, and what to do."""
     url = f"http://127.0.0.1:{free_port()}"
@@ -94,7 +115,7 @@ class Stranger:
         return self.reply
 
 
-@pytest.mark.parametrize("command", [("status",), ("query", "error_rate_5m")], ids=" ".join)
+@pytest.mark.parametrize("command", ASKING, ids=" ".join)
 @pytest.mark.parametrize(
     ("status", "body"),
     [(200, b"up 1\n"), (200, b"[]"), (200, b"{}"), (404, b"<html>"), (503, b'{"error": "busy"}')],
