@@ -224,6 +224,44 @@ class CountLevel:
             if any(counts):
                 yield index * self.width_s, counts
 
+    def cut(self, start: int) -> bytes:
+        """Return the closed buckets from `start` on, in as few bytes as their columns need."""
+        first = start // self.width_s
+        low, count = first % self._size, self._current - first
+        parts = [bytes((count, len(self._columns)))]
+        for number, column in self._columns.items():
+            found = column[low : low + count] + column[: max(0, low + count - self._size)]
+            parts += (bytes((number,)), column.typecode.encode(), _little(found).tobytes())
+        return b"".join(parts)
+
+    def paste(self, start: int, data: bytes) -> None:
+        """Replace buckets by those that `cut` returned; `recount` must follow.
+
+        Raises:
+            DamagedError: these bytes are something else.
+        """
+        found, at = {}, 2
+        try:
+            count, columns = data[0], data[1]
+            for _ in range(columns):
+                number, column = data[at], array(chr(data[at + 1]))
+                end = at + 2 + count * column.itemsize
+                column.frombytes(data[at + 2 : end])
+                if len(column) != count or number >= len(self.open):
+                    raise DamagedError
+                found[number], at = _little(column), end
+        except (IndexError, ValueError) as error:
+            msg = "damaged buckets"
+            raise DamagedError(msg) from error
+        if at != len(data):
+            msg = "damaged buckets"
+            raise DamagedError(msg)
+        for place in range(count):
+            counts = [0] * len(self.open)
+            for number, column in found.items():
+                counts[number] = column[place]
+            self.put(start + place * self.width_s, counts)
+
     def put(self, start: int, counts: Sequence[int]) -> None:
         """Replace the bucket that begins at `start`; `recount` must follow."""
         index = start // self.width_s

@@ -56,6 +56,8 @@ Work = Generator[None, None, T]
 Flushed = tuple[tuple[WindowRow, ...], tuple[tuple[str, float], ...]]
 """Rows of windows; (target, when it was first watched)."""
 
+RETIRED = 500
+"""Targets and objectives that are remembered though they are not configured any more."""
 SLICE = 20
 """Samples in one piece of work."""
 
@@ -85,6 +87,10 @@ class Engine:
         """Samples and stored rows that could not be used (an unknown target, a damaged row)."""
         self._now = now
         self._targets: dict[str, TargetState] = {}
+        self._retired: dict[str, TargetState] = {}
+        """Targets that are not configured any more, the latest last."""
+        self._retired_records: dict[str, SloRecord] = {}
+        """The same of objectives, by owner."""
         self._records: dict[str, tuple[SloRecord, ...]] = {}
         self._releases: dict[str, ReleaseTracker] = {}
         self._watches: dict[str, list[Watch | BurnWatch]] = {}
@@ -337,11 +343,14 @@ class Engine:
             {spec.deployment.name: spec for spec in specs}
         )
         self.rules = tuple(rules)
-        kept, self._targets = self._targets, {}
+        # A name that a reload drops and the next one brings back finds its history.
+        kept, self._targets = {**self._retired, **self._targets}, {}
         for spec in specs:
             for target in spec.targets:
                 self._targets[target.id] = self._adopt(kept.get(target.id), target, spec.periods)
         self._born &= self._targets.keys()
+        gone = [(id_, state) for id_, state in kept.items() if id_ not in self._targets]
+        self._retired = dict(gone[-RETIRED:])
         self._witnesses = frozenset(target.id for target in witnesses)
         self._sight.watch((*witnesses, *(state.target for state in self._targets.values())))
         self._states = {
@@ -356,7 +365,11 @@ class Engine:
             name: self._releases.get(name) or ReleaseTracker(name) for name in self.specs
         }
         statuses = self._statuses()
-        self._records = {name: self._records_of(spec) for name, spec in self.specs.items()}
+        known = self._retired_records | {each.owner: each for each in self._every_record()}
+        self._records = {name: self._records_of(spec, known) for name, spec in self.specs.items()}
+        used = {each.owner for each in self._every_record()}
+        dropped = [(owner, each) for owner, each in known.items() if owner not in used]
+        self._retired_records = dict(dropped[-RETIRED:])
         self._watches = {name: self._watches_of(name) for name in self.specs}
         self._moment = None
         for watches in self._watches.values():
@@ -366,10 +379,11 @@ class Engine:
     def _statuses(self) -> dict[_Key, AlertStatus]:
         return {w.key: w.status for watches in self._watches.values() for w in watches}
 
-    def _records_of(self, spec: DeploymentSpec) -> tuple[SloRecord, ...]:
+    def _records_of(
+        self, spec: DeploymentSpec, known: Mapping[str, SloRecord]
+    ) -> tuple[SloRecord, ...]:
         name, states = spec.deployment.name, self._slis[spec.deployment.name]
         maintained = spec.is_maintained if spec.maintenance else None
-        known = {record.owner: record for record in self._records.get(name, ())}
         records = []
         for objective in spec.objectives:
             record = known.get(owner_of(name, objective))

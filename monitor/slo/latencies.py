@@ -207,6 +207,14 @@ class LatencyLevel:
     def _since(self, first: int) -> Sketch:
         return Sketch.merged(_unpacked(packed) for _, packed in self._buckets(first, self._current))
 
+    def packed(self, start: float) -> Iterator[tuple[int, int | bytes]]:
+        """Yield (start, only key or packed latencies) of all buckets from `start` on, for `put`."""
+        for index, packed in self._buckets(int(start // self.width_s), self._current):
+            yield index * self.width_s, packed
+        now = _packed(self.open)
+        if now is not None:
+            yield self._current * self.width_s, now
+
     def buckets(self, start: int) -> Iterator[tuple[int, Sketch]]:
         """Yield (start, latencies) of the closed buckets from `start` on that hold some."""
         for index, packed in self._buckets(start // self.width_s, self._current):

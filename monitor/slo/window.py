@@ -20,7 +20,7 @@ from monitor.slo.latencies import LatencyLevel
 from monitor.slo.levels import HEAD, NARROW_S, CountLevels, level_of, span_s
 from monitor.slo.past import Past, merged
 from monitor.slo.signal import WINDOWS
-from monitor.slo.sketch import Sketch, bucket_key
+from monitor.slo.sketch import HIGHEST_KEY, Sketch, bucket_key
 from monitor.slo.tally import COLUMNS, Tally
 
 _LATENCY_WIDTHS = (
@@ -34,10 +34,11 @@ _LATENCY_WIDTHS = (
 )
 """(bucket width, longest window served from buckets of this width), seconds; each width is a
 multiple of the one before."""
-_HEAD = struct.Struct("<HB")
-"""Length of the head of the counts, number of buckets of latencies."""
+_HEAD = struct.Struct("<H")
+"""Length of the head of the counts; buckets of latencies follow."""
 _HEAD_BUCKET = struct.Struct("<BH")
-"""Number within the head, length of the sketch that follows."""
+"""Number within the head; key of its only latency, or the flag and the length of the sketch."""
+_PACKED = 0x8000
 
 
 class TargetWindow:
@@ -221,24 +222,29 @@ class TargetWindow:
 
     def _head(self) -> bytes:
         """Return the narrow buckets of the current 5 min."""
-        narrow, start = self._latencies[0], self._counts.head_start
-        sketches = dict(narrow.buckets(start))
-        if narrow.open is not None and narrow.open.count:
-            sketches[narrow.current * NARROW_S] = narrow.open
+        start = self._counts.head_start
         counts = self._counts.head()
-        parts = [_HEAD.pack(len(counts), len(sketches)), counts]
-        for at, sketch in sketches.items():
-            data = sketch.to_bytes()
-            parts += (_HEAD_BUCKET.pack((at - start) // NARROW_S, len(data)), data)
+        parts = [_HEAD.pack(len(counts)), counts]
+        for at, packed in self._latencies[0].packed(start):
+            number = (at - start) // NARROW_S
+            if isinstance(packed, int):
+                parts.append(_HEAD_BUCKET.pack(number, packed))
+            else:
+                parts += (_HEAD_BUCKET.pack(number, _PACKED | len(packed)), packed)
         return b"".join(parts)
 
     def _load_head(self, head: bytes) -> None:
-        _, data, count = _split(head)
+        _, data = _split(head)
         start, at = self._counts.head_start, 0
-        for _ in range(count):
-            number, length = _HEAD_BUCKET.unpack_from(data, at)
-            at += _HEAD_BUCKET.size + length
-            sketch = Sketch.from_bytes(data[at - length : at])
+        while at < len(data):
+            number, key = _HEAD_BUCKET.unpack_from(data, at)
+            at += _HEAD_BUCKET.size
+            sketch = Sketch.of_key(key)
+            if key & _PACKED:
+                at += key ^ _PACKED
+                sketch = Sketch.from_bytes(data[at - (key ^ _PACKED) : at])
+            elif key > HIGHEST_KEY:
+                raise DamagedError
             self._latencies[0].put(start + number * NARROW_S, sketch)
 
     def _measure_in(self, interval_ms: int) -> None:
@@ -305,11 +311,11 @@ def _converter(more_ms: int) -> Callable[[Counts], Counts]:
     return convert
 
 
-def _split(head: bytes) -> tuple[bytes, bytes, int]:
-    """Return the head of the counts, that of the latencies and how many buckets it has."""
-    length, count = _HEAD.unpack_from(head)
+def _split(head: bytes) -> tuple[bytes, bytes]:
+    """Return the head of the counts, and that of the latencies."""
+    (length,) = _HEAD.unpack_from(head)
     middle = _HEAD.size + length
-    return head[_HEAD.size : middle], head[middle:], count
+    return head[_HEAD.size : middle], head[middle:]
 
 
 def _fill(narrow: LatencyLevel, wide: LatencyLevel, since: int) -> None:

@@ -511,3 +511,25 @@ def test_buckets_of_an_earlier_version_are_the_budget_that_was() -> None:
     budget = engine.budget("web", now)
     assert budget is not None
     assert budget.remaining == pytest.approx(1 - 1000 / 240, rel=2e-3)
+
+
+def test_a_name_that_a_reload_drops_and_the_next_brings_back_finds_its_history() -> None:
+    """A typing mistake in a configuration does not cost a month of budget."""
+    stored = Stored()
+    engine = Engine([spec()], [], 0.0)
+    for step in range(400):
+        engine.step(step * 15.0, [sample(step * 15.0, BAD if step < 20 else GOOD)])
+    stored.save(engine)
+    before = engine.window("web", 2 * 3600, 6000.0), engine.budget("web", 6000.0)
+    other = spec(target("wbe/eu", deployment="wbe"), name="wbe")
+    engine.reconfigure([other], [], 6000.0)
+    engine.step(6010.0, [])
+    stored.save(engine)
+    engine.reconfigure([spec()], [], 6020.0)
+    after = engine.window("web", 2 * 3600, 6020.0), engine.budget("web", 6020.0)
+    assert (after[0].bad, after[0].good) == (before[0].bad, before[0].good)
+    assert after[1] is not None
+    assert before[1] is not None
+    assert after[1].bad == before[1].bad
+    again = restarted(engine, stored, 6020.0, 6030.0)
+    assert again.window("web", 2 * 3600, 6030.0).bad == before[0].bad
