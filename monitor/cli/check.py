@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from monitor.cli.base import (
     Command,
@@ -17,10 +19,10 @@ from monitor.cli.base import (
 )
 from monitor.config.errors import ConfigErrors
 from monitor.config.load import load_plan_from_environment
-from monitor.config.plan import Plan
+from monitor.config.plan import DeploymentPlan, Plan
 from monitor.config.reports import reports
 from monitor.fields import format_duration
-from monitor.slo.lint import render
+from monitor.slo.lint import Report, render
 
 
 def _declare(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +39,20 @@ def _run(arguments: argparse.Namespace) -> int:
         raise
     for warning in plan.warnings:
         complain(f"warning: {warning}")
+    found = list(reports(plan.deployments, plan.evaluation_interval_s))
     if arguments.output == "json":
-        show_json({"ok": True, "warnings": plan.warnings, "deployments": _rows(plan)})
+        show_json(
+            {
+                "ok": True,
+                "warnings": plan.warnings,
+                "deployments": _rows(plan),
+                "objectives": [_facts(each, report) for each, report in found],
+            }
+        )
         return Exit.OK
     head = ("deployment", "probes", "every", "objective", "rollback")
     print(table(head, [tuple(row[key] for key in head) for row in _rows(plan)]))
     print(f"\n{len(plan.rules)} rules, channels: {', '.join(plan.channels) or 'none'}")
-    found = list(reports(plan.deployments, plan.evaluation_interval_s))
     for deployment in plan.deployments:
         mine = [report for each, report in found if each is deployment]
         if mine:
@@ -62,6 +71,39 @@ def _rows(plan: Plan) -> list[dict[str, str]]:
         }
         for each in plan.deployments
     ]
+
+
+def _facts(deployment: DeploymentPlan, report: Report) -> dict[str, Any]:
+    """Return what the lines say, in seconds; null is never."""
+    objective = report.objective
+    return {
+        "deployment": deployment.deployment.name,
+        "name": objective.name,
+        "target": float(objective.target),
+        "period_s": objective.period_s,
+        "allowed_s": float(report.allowed_s),
+        "samples": report.samples,
+        "allowed_samples": float(report.allowed_samples),
+        "tiers": [
+            {
+                "long_s": facts.tier.long_s,
+                "short_s": facts.tier.short_s,
+                "factor": float(facts.tier.factor),
+                "severity": facts.tier.severity,
+                "bad_samples": facts.long_bad,
+                "total_outage_s": _seconds(facts.total_outage_s),
+                "partial_outage_s": _seconds(facts.partial_outage_s),
+                "clears_s": _seconds(facts.clears_s),
+            }
+            for facts in report.tiers
+        ],
+        "notes": report.notes,
+        "warnings": report.warnings,
+    }
+
+
+def _seconds(time_s: Fraction | None) -> float | None:
+    return None if time_s is None else float(time_s)
 
 
 COMMAND = Command(

@@ -28,12 +28,27 @@ def test_a_sound_configuration(run: Run, write: Callable[..., Path]) -> None:
 
 def test_a_warning_is_no_error(run: Run, write: Callable[..., Path]) -> None:
     """It is said on stderr, and in the document, and the exit code stays 0."""
-    path = write(rules={"alerts": []})
+    path = write(rules={"alerts": []}, burn_alerts={"enabled": False})
     result = run("check", "--config", path)
     assert result.code == 0
     assert "warning: there are no alert rules" in result.err
     document = run("check", "--config", path, "--output", "json").document
     assert len(document["warnings"]) == 1
+
+
+def test_when_each_alert_speaks_is_told(run: Run, write: Callable[..., Path]) -> None:
+    """For people as a table, for machines in seconds."""
+    path = write()
+    text = run("check", "--config", path).out
+    assert "availability 99.9% over 30d: 43m12s of downtime, 172.8 of 172800 samples" in text
+    assert "page   1h/5m  > 14.4x: total outage after 2m20s, 10 % failing after 22m35s" in text
+    document = run("check", "--config", path, "--output", "json").document
+    [objective] = document["objectives"]
+    assert (objective["deployment"], objective["name"]) == ("shop-production", "availability")
+    assert (objective["allowed_s"], objective["samples"]) == (2592.0, 172_800)
+    fast = objective["tiers"][0]
+    assert (fast["long_s"], fast["short_s"], fast["factor"]) == (3600, 300, 14.4)
+    assert (fast["bad_samples"], fast["total_outage_s"], fast["clears_s"]) == (9, 140.0, 305.0)
 
 
 def test_every_error_in_one_run(run: Run, write: Callable[..., Path]) -> None:
