@@ -30,7 +30,7 @@ from bench.support.figures import Figure, conclude
 from bench.support.fleet import EPOCH, INTERVAL_S, OBJECTIVE, fleet, rules, samples
 from monitor.model import Sample, WindowRow
 from monitor.slo.engine import Engine
-from monitor.slo.levels import HEAD
+from monitor.slo.heads import PART as HEADS
 from monitor.slo.signal import WINDOWS
 from monitor.slo.spec import DeploymentSpec
 from monitor.store.base import Batch
@@ -224,7 +224,7 @@ async def store_figures(
     with ThreadPoolExecutor(1) as disk:
         store = await open_store(folder, disk, LATER)
         await store.commit(Batch(windows=windows, seen_at=LATER))
-        heads = [row for row in windows if row.part == HEAD and not row.owner.startswith("slo:")]
+        heads = [row for row in windows if row.part == HEADS]
         for round_ in range(COMMITS):
             changed = [replace(row, at=row.at + round_) for row in heads]
             began = time.perf_counter()
@@ -280,8 +280,13 @@ def copies(
         model = known[number % len(known)].deployment.name
         for owner, found in by_owner.items():
             if model in owner:
-                mine = owner.replace(model, spec.deployment.name)
-                yield from (replace(row, owner=mine) for row in found)
+                # Names are equally long, and heads name their owners.
+                mine, there = spec.deployment.name, model.encode()
+                for row in found:
+                    data = row.data
+                    if row.part == HEADS:
+                        data = data.replace(there, mine.encode())
+                    yield replace(row, owner=owner.replace(model, mine), data=data)
 
 
 def main() -> int:

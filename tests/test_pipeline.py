@@ -38,6 +38,7 @@ from monitor.scenario.loop import VirtualClock
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
 from monitor.slo.engine import DeploymentSpec, Engine
+from monitor.slo.heads import PART, Heads
 from monitor.slo.window import TargetWindow
 from monitor.store.base import Batch
 from tests.support.memory import MemoryStore
@@ -132,9 +133,12 @@ def record(incident: Incident, state: RollbackState, **changes: Any) -> Rollback
 
 def stored_window(bench: Bench) -> TargetWindow:
     """Return the windows of the target as a new process would have them."""
-    latest = {row.part: row for row in rows(bench.store.batches, "windows")}
+    latest = {(row.owner, row.part): row for row in rows(bench.store.batches, "windows")}
     window = TargetWindow(TARGET.id, bench.clock.now())
-    window.restore(latest.values(), bench.clock.now())
+    heads = [row for row in latest.values() if row.part == PART]
+    mine = [row for row in latest.values() if row.owner == TARGET.id]
+    mine += [head for row in heads for head in Heads().spread("web", row)]
+    window.restore([row for row in mine if row.owner == TARGET.id], bench.clock.now())
     return window
 
 

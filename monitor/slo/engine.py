@@ -23,6 +23,7 @@ from monitor.model import (
     Transition,
     WindowRow,
 )
+from monitor.slo import heads
 from monitor.slo.alerting import (
     AlertRule,
     advance,
@@ -92,6 +93,7 @@ class Engine:
         self._retired_records: dict[str, SloRecord] = {}
         """The same of objectives, by owner."""
         self._records: dict[str, tuple[SloRecord, ...]] = {}
+        self._heads = heads.Heads()
         self._releases: dict[str, ReleaseTracker] = {}
         self._watches: dict[str, list[Watch | BurnWatch]] = {}
         self._born: set[str] = set()
@@ -130,9 +132,7 @@ class Engine:
             if target in self._targets:
                 self._targets[target].born = at
                 self._born.discard(target)
-        rows: dict[str, list[WindowRow]] = defaultdict(list)
-        for row in windows:
-            rows[row.owner].append(row)
+        rows = self._by_owner(windows)
         earlier: dict[str, list[BucketRow]] = defaultdict(list)
         for bucket in buckets:
             earlier[bucket.target].append(bucket)
@@ -147,6 +147,21 @@ class Engine:
                 self._releases[release.deployment].replay([release])
         self._moment = None
         self._restore_alerts(alerts, now if seen_at is None else seen_at, now)
+
+    def _by_owner(self, windows: Iterable[WindowRow]) -> dict[str, list[WindowRow]]:
+        """Return stored rows by what they are of; a damaged one counts as a stray."""
+        rows: dict[str, list[WindowRow]] = defaultdict(list)
+        deployments = {heads.owner_of(name): name for name in self.specs}
+        for row in windows:
+            if row.part != heads.PART:
+                rows[row.owner].append(row)
+            elif row.owner in deployments:
+                try:
+                    for head in self._heads.spread(deployments[row.owner], row):
+                        rows[head.owner].append(head)
+                except ValueError:
+                    self.strays += 1
+        return rows
 
     @property
     def blindness(self) -> Blindness | None:
@@ -234,13 +249,16 @@ class Engine:
     def flushing(self) -> Work[Flushed]:
         """Do what `flush` does, with a pause after each target."""
         rows: list[WindowRow] = []
-        for state in self._targets.values():
-            state.window.advance(self._now)
-            rows += state.window.flush()
-            yield
-        for record in tuple(self._every_record()):
-            record.step(self._now)
-            rows += record.flush()
+        for name in tuple(self.specs):
+            fresh: list[WindowRow] = []
+            for state in self._states.get(name, ()):
+                state.window.advance(self._now)
+                fresh += state.window.flush()
+                yield
+            for record in self._records.get(name, ()):
+                record.step(self._now)
+                fresh += record.flush()
+            rows += self._heads.gather(name, fresh)
             yield
         born = tuple((target, self._targets[target].born) for target in sorted(self._born))
         self._born.clear()
@@ -370,6 +388,13 @@ class Engine:
         used = {each.owner for each in self._every_record()}
         dropped = [(owner, each) for owner, each in known.items() if owner not in used]
         self._retired_records = dict(dropped[-RETIRED:])
+        self._heads.keep(
+            {
+                name: {target.id for target in spec.targets}
+                | {record.owner for record in self._records[name]}
+                for name, spec in self.specs.items()
+            }
+        )
         self._watches = {name: self._watches_of(name) for name in self.specs}
         self._moment = None
         for watches in self._watches.values():
