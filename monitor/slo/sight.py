@@ -99,7 +99,8 @@ class Sight:
         if sample.reason in DARK:
             self._dark.setdefault(target.network, sample.at)
         elif _is_proof(sample, target):
-            self._dark.pop(target.network, None)
+            if self._dark:
+                self._dark.pop(target.network, None)
             self._proof_at = max(self._proof_at, sample.at)
 
     def resume(self, since: float) -> None:

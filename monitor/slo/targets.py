@@ -52,7 +52,7 @@ class TargetState:
     def file(self, sample: Sample, now: float) -> None:
         """Count a sample and remember it if it is the latest."""
         self.window.add(sample, self.target.interval_s)
-        at = min(sample.at, now)
+        at = min(now, sample.at)
         if at >= self.last_at:
             self.last, self.last_at = sample, at
         if sample.outcome is Outcome.GOOD and at > self.good_at:

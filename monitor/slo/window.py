@@ -89,19 +89,19 @@ class TargetWindow:
         """
         # What may be our own delay is no latency of the target; its outcome counts all the same.
         key = None if sample.tainted_s else bucket_key(sample.latency_s)
-        interval_ms = round(interval_s * 1000)
+        counts, interval_ms, outcome = self._counts, round(interval_s * 1000), sample.outcome
         if interval_ms != self._unit_ms:
             self._measure_in(interval_ms)
-        if sample.at < self._counts.next_edge - NARROW_S:
+        if sample.at < counts.next_edge - NARROW_S:
             self._file(sample.at, *self._numbers(sample, interval_ms, key))
             return
-        if sample.outcome is Outcome.UNKNOWN:
-            self._counts.add(2, 1)
+        if outcome is Outcome.UNKNOWN:
+            counts.add(2, 1)
             return
-        which = sample.outcome is Outcome.BAD
-        self._counts.add(which, 1)
+        which = 1 if outcome is Outcome.BAD else 0
+        counts.add(which, 1)
         if interval_ms != self._unit_ms:
-            self._counts.add(which + 3, interval_ms - self._unit_ms)
+            counts.add(which + 3, interval_ms - self._unit_ms)
         if key is not None:
             _open(self._latencies[0]).add_key(key, censored=sample.censored)
 
