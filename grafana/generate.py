@@ -106,16 +106,17 @@ def _state() -> list[Panel]:
         ),
         _stat(
             "Objective",
-            "The availability objective over its period.",
-            [Query(f"{m.SLO_OBJECTIVE.name}{{{WHERE}}}")],
+            "What was promised, each over its period.",
+            [Query(f"{m.SLO_OBJECTIVE.name}{{{WHERE}}}", "{{deployment}} {{slo}}")],
             "percentunit",
             thresholds=((None, BLUE),),
             decimals=2,
         ),
         _stat(
             "Error budget left",
-            "Share of the error budget that is left; negative when overspent.",
-            [Query(f"{m.SLO_BUDGET.name}{{{WHERE}}}")],
+            "Share of the error budget that is left, of the objective with the least; negative "
+            "when overspent.",
+            [Query(f"min by (deployment) ({m.SLO_BUDGET.name}{{{WHERE}}})")],
             "percentunit",
             thresholds=((None, RED), (0, YELLOW), (0.25, GREEN)),
             minimum=None,
@@ -125,7 +126,7 @@ def _state() -> list[Panel]:
             "Burn rate, 1 h",
             "1 spends the budget exactly by the end of the period; 14.4 spends 2 % of 30 days "
             "in an hour.",
-            [Query(f'{m.SLO_BURN.name}{{{WHERE},window="1h"}}')],
+            [Query(f'max by (deployment) ({m.SLO_BURN.name}{{{WHERE},window="1h"}})')],
             "none",
             thresholds=((None, GREEN), (1, YELLOW), (14.4, RED)),
             decimals=2,
@@ -230,10 +231,21 @@ def _budget() -> list[Panel]:
             maximum=1,
         ),
         Panel(
+            title="Error budget left, between bounds",
+            description="Worst: all that was not measured had been bad. Best: all of it was good.",
+            queries=[
+                Query(f"{m.SLO_BUDGET_WORST.name}{{{WHERE}}}", "{{deployment}} {{slo}} worst"),
+                Query(f"{m.SLO_BUDGET_BEST.name}{{{WHERE}}}", "{{deployment}} {{slo}} best"),
+            ],
+            unit="percentunit",
+            minimum=None,
+            maximum=1,
+        ),
+        Panel(
             title="Burn rate by window",
             description="A page is due when a long and a short window burn at once: 14.4 over 1 h "
             "and 5 m, 6 over 6 h, 1 over 3 d.",
-            queries=[Query(f"{m.SLO_BURN.name}{{{WHERE}}}", "{{deployment}} {{window}}")],
+            queries=[Query(f"{m.SLO_BURN.name}{{{WHERE}}}", "{{deployment}} {{slo}} {{window}}")],
             unit="none",
             thresholds=((None, GREEN), (1, YELLOW), (6, "orange"), (14.4, RED)),
         ),
