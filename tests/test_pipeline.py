@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from monitor.metrics import Telemetry
 from monitor.model import (
     AlertState,
     Cause,
+    Correction,
     Deployment,
     Diagnosis,
     Incident,
@@ -39,6 +41,7 @@ from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
 from monitor.slo.engine import DeploymentSpec, Engine
 from monitor.slo.heads import PART, Heads
+from monitor.slo.objective import Objective
 from monitor.slo.window import TargetWindow
 from monitor.store.base import Batch
 from tests.support.memory import MemoryStore
@@ -548,5 +551,44 @@ def test_heartbeats_are_stored_when_they_have_changed() -> None:
         await bench.pipeline.tick(flush=True)
         written = [row.times["finished_at"] for row in rows(bench.store.batches, "heartbeats")]
         assert written == [5.0, 6.0]
+
+    play(story)
+
+
+def test_a_correction_is_stored_with_the_windows_that_it_changed() -> None:
+    """A restart finds both or neither, and does not apply it again."""
+
+    async def story() -> None:
+        bench = Bench()
+        spec = replace(SPEC, objective=Objective(target=Fraction(99, 100)))
+        bench.pipeline.engine = Engine((spec,), (), bench.clock.now())
+        for outcome in [Outcome.BAD] * 6 + [Outcome.GOOD] * 30:
+            await bench.tick(outcome)
+        correction = Correction(
+            id="c1", deployment="web", slo="", start=START, end=START + 40.0,
+            reason="load test", at=bench.clock.now(),
+        )  # fmt: skip
+        bench.pipeline.accept(correction)
+        await bench.pipeline.tick()
+        batch = bench.store.batches[-1]
+        assert (list(batch.corrections), bool(batch.windows)) == ([correction], True)
+        [budget] = bench.pipeline.engine.records("web", bench.clock.now())[0].budgets(
+            bench.clock.now()
+        )
+        assert budget.bad == 30
+        await bench.pipeline.tick(flush=True)
+        again = Bench()
+        again.pipeline.engine = Engine((spec,), (), again.clock.now())
+        latest = {(row.owner, row.part): row for row in rows(bench.store.batches, "windows")}
+        again.pipeline.engine.restore(
+            alerts=(), releases=(), windows=latest.values(),
+            born=rows(bench.store.batches, "born"), seen_at=None, now=again.clock.now(),
+        )  # fmt: skip
+        again.pipeline.restore((), rows(bench.store.batches, "corrections"))
+        assert list(again.pipeline.corrections.values()) == [correction]
+        [restored] = again.pipeline.engine.records("web", again.clock.now())[0].budgets(
+            again.clock.now()
+        )
+        assert restored.bad == 30
 
     play(story)
