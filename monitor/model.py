@@ -180,6 +180,15 @@ class Severity(StrEnum):
     INFO = "info"
 
 
+class Priority(StrEnum):
+    """How fast people must respond (the plan's 9.2), most urgent first."""
+
+    P0 = "P0"
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertStatus:
     """The durable state of one rule on one deployment; every timer is in here."""
@@ -232,11 +241,51 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
-    """One episode of an alert as its receivers see it.
+class IncidentAlert:
+    """One firing of one alert, as part of an incident."""
 
-    `key` is the dedup key: the same for every episode of this rule on this deployment, stable
-    across restarts, replicas and reloads. `id` names the episode.
+    rule: str
+    deployment: str
+    severity: Severity
+    channels: tuple[str, ...]
+    """Who is told of it."""
+    condition: str
+    summary: str
+    started_at: float
+    """First bad evaluation."""
+    opened_at: float
+    """When it fired."""
+    resolved_at: float | None = None
+    resolve_reason: str = ""
+    rollback: bool = False
+    values: Mapping[str, float | str | None] = field(default_factory=lambda: MappingProxyType({}))
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+
+    @property
+    def is_open(self) -> bool:
+        """True until it is resolved."""
+        return self.resolved_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """Somebody works on it: nobody else is called before `until`."""
+
+    by: str
+    at: float
+    until: float
+    source: str = "api"
+    """`api`, `cli`, `link` or `pagerduty`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """One episode of a group of alerts as its receivers see it.
+
+    `key` is the dedup key: the same for every episode of this group, stable across restarts,
+    replicas and reloads. `id` names the episode. `rule`, `condition`, `summary`, `values`,
+    `labels` and `annotations` are those of the alert that leads: the most severe, then the oldest.
     """
 
     id: str
@@ -263,6 +312,14 @@ class Incident:
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     notes: tuple[Note, ...] = ()
+    alerts: tuple[IncidentAlert, ...] = ()
+    """All alerts of the group in this episode, oldest first."""
+    priority: Priority = Priority.P1
+    acknowledgement: Acknowledgement | None = None
+    escalated: tuple[Note, ...] = ()
+    """The steps of the escalation that were taken: when, and who was called."""
+    hidden_by: str = ""
+    """Why nobody is told of its opening now (a silence, maintenance); "" when nothing hides it."""
 
     @property
     def is_open(self) -> bool:
@@ -278,9 +335,41 @@ class SendReason(StrEnum):
     """Why the outbox owes a receiver a message."""
 
     FIRST = "first"
+    NEW_ALERTS = "new_alerts"
+    """More alerts joined an incident that the receiver knows, or some of its alerts ended."""
+    ESCALATED = "escalated"
+    """The first message to somebody who is called because nobody acknowledged."""
+    ACKNOWLEDGED = "acknowledged"
+    """Somebody works on it."""
     RESOLVED = "resolved"
     REPEAT = "repeat"
     TEST = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How a deployment did around the onset of an incident, one point for each step of time."""
+
+    at: tuple[float, ...]
+    """Starts of the steps, UTC seconds, rising."""
+    error_ratio: tuple[float | None, ...]
+    """0 to 1; None where nothing was measured."""
+    latency_s: tuple[float | None, ...]
+    """95th percentile; None where nothing was measured."""
+    onset_at: float
+    error_limit: float | None = None
+    latency_limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What is known about an incident besides itself at the moment of a message."""
+
+    facts: tuple[tuple[str, str], ...] = ()
+    """(label, text), most important first."""
+    course: Course | None = None
+    links: tuple[tuple[str, str], ...] = ()
+    """(label, address): acknowledge, silence, runbook, dashboard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +384,7 @@ class Message:
     """An earlier attempt ended without an answer, so the receiver may see this twice."""
     page_url: str | None = None
     """Address of the live page, for a link back; None when it is not published."""
+    brief: Brief | None = None
 
 
 class DeliveryResult(StrEnum):

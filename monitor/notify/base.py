@@ -45,6 +45,10 @@ class Notifier(Protocol):
     """Whether the receiver merges a repeated open of the same incident by its key."""
     repeats: bool
     """Whether reminders (`SendReason.REPEAT`) make sense; not where the receiver escalates."""
+    updates: bool
+    """Whether it is told that alerts joined or left, and that somebody acknowledged."""
+    repeat_s: float | None
+    """Its own interval of reminders, seconds; None: the plan's `repeat_interval`."""
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
         """Try once. Never raises for what the receiver or the network does.

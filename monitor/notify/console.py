@@ -45,6 +45,8 @@ class ConsoleNotifier:
 
     deduplicates = False
     repeats = True
+    updates = True
+    repeat_s: float | None = None
 
     def __init__(self, name: str, config: ConsoleConfig, io: NotifyIO) -> None:
         """Write as channel `name`, on the executor of `io`: a console may block."""

@@ -90,6 +90,8 @@ class EmailNotifier:
 
     deduplicates = False
     repeats = True
+    updates = True
+    repeat_s: float | None = None
 
     def __init__(self, config: EmailConfig, io: NotifyIO) -> None:
         """Use `config` with the SMTP client of `io`."""

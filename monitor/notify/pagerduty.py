@@ -80,6 +80,8 @@ class PagerDutyNotifier:
 
     deduplicates = True
     repeats = False
+    updates = True
+    repeat_s: float | None = None
 
     def __init__(self, config: PagerDutyConfig, io: NotifyIO) -> None:
         """Use `config`; calls run on the executor of `io`, over its transport if it has one."""

@@ -24,6 +24,9 @@ CAUTION = "This message may be a repetition: an earlier attempt to send it got n
 
 _HEADLINE = {
     SendReason.FIRST: "FIRING",
+    SendReason.NEW_ALERTS: "CHANGED",
+    SendReason.ESCALATED: "ESCALATED",
+    SendReason.ACKNOWLEDGED: "ACKNOWLEDGED",
     SendReason.REPEAT: "STILL FIRING",
     SendReason.RESOLVED: "RESOLVED",
     SendReason.TEST: "TEST",
@@ -52,7 +55,7 @@ class Text:
 
     title: str
     state: str
-    """`firing`, `still firing`, `resolved` or `test`."""
+    """`firing`, `changed`, `escalated`, `acknowledged`, `still firing`, `resolved` or `test`."""
     summary: str
     """What the rule's author says is wrong; may be empty."""
     lines: tuple[tuple[str, str], ...]

@@ -27,6 +27,9 @@ BLOCKS_LIMIT = 50
 
 _MARK = {
     "firing": ":red_circle:",
+    "changed": ":red_circle:",
+    "escalated": ":red_circle:",
+    "acknowledged": ":large_yellow_circle:",
     "still firing": ":large_orange_circle:",
     "resolved": ":large_green_circle:",
     "test": ":white_circle:",
@@ -59,6 +62,8 @@ class SlackNotifier:
 
     deduplicates = False
     repeats = True
+    updates = True
+    repeat_s: float | None = None
 
     def __init__(self, config: SlackConfig, io: NotifyIO) -> None:
         """Use `config` with the client of `io`."""

@@ -53,6 +53,8 @@ class WebhookNotifier:
 
     deduplicates = True
     repeats = True
+    updates = True
+    repeat_s: float | None = None
 
     def __init__(self, config: WebhookConfig, io: NotifyIO) -> None:
         """Use `config` with the client of `io`."""

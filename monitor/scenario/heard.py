@@ -15,10 +15,16 @@ from monitor.model import SendReason
 from monitor.notify.render import CAUTION
 from monitor.scenario.pagerduty import PagerDutyFake
 
-_TITLE = re.compile(r"\] (?P<what>FIRING|STILL FIRING|RESOLVED|TEST): (?P<subject>.+ on .+) \(")
+_TITLE = re.compile(
+    r"\] (?P<what>FIRING|CHANGED|ESCALATED|ACKNOWLEDGED|STILL FIRING|RESOLVED|TEST): "
+    r"(?P<subject>.+ on .+) \("
+)
 _SINCE = re.compile(r"Since\W+(\d{4}-\d\d-\d\dT[\d:]+Z)")
 _REASONS = {
     "FIRING": SendReason.FIRST,
+    "CHANGED": SendReason.NEW_ALERTS,
+    "ESCALATED": SendReason.ESCALATED,
+    "ACKNOWLEDGED": SendReason.ACKNOWLEDGED,
     "STILL FIRING": SendReason.REPEAT,
     "RESOLVED": SendReason.RESOLVED,
     "TEST": SendReason.TEST,

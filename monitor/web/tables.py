@@ -15,6 +15,9 @@ ROLLBACKS_SHOWN = 20
 REASON_WORD = {
     SendReason.FIRST: "opened",
     SendReason.RESOLVED: "resolved",
+    SendReason.NEW_ALERTS: "changed",
+    SendReason.ESCALATED: "escalated",
+    SendReason.ACKNOWLEDGED: "acknowledged",
     SendReason.REPEAT: "reminder",
     SendReason.TEST: "test",
 }
