@@ -331,6 +331,43 @@ class Incident:
         return replace(self, notes=(*self.notes, note))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matcher:
+    """One comparison of a label of an alert; a label that is missing is the empty text."""
+
+    name: str
+    operator: str
+    """`=`, `!=`, `=~` or `!~`, as in Alertmanager; patterns are RE2 and match the whole text."""
+    value: str
+
+    def __str__(self) -> str:
+        """Return it as it is written: `rule=high_latency`."""
+        return f"{self.name}{self.operator}{self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """Time in which nobody is told that matching alerts fire; their ends are told all the same."""
+
+    id: str
+    matchers: tuple[Matcher, ...]
+    """All of them must match; never none."""
+    owner: str
+    reason: str
+    starts_at: float
+    ends_at: float
+    at: float
+    """When it was made."""
+    ends_on_resolve: bool = False
+    """Whether it ends by itself when the last alert that it hid is over."""
+    ended_at: float | None = None
+    """When it ended before its time."""
+
+    def is_active(self, now: float) -> bool:
+        """Whether it hides anything at `now`."""
+        return self.starts_at <= now < min(self.ends_at, self.ended_at or self.ends_at)
+
+
 class SendReason(StrEnum):
     """Why the outbox owes a receiver a message."""
 
