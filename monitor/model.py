@@ -318,13 +318,25 @@ class Incident:
     acknowledgement: Acknowledgement | None = None
     escalated: tuple[Note, ...] = ()
     """The steps of the escalation that were taken: when, and who was called."""
+    called: tuple[str, ...] = ()
+    """Channels that are among `channels` because of the escalation."""
     hidden_by: str = ""
     """Why nobody is told of its opening now (a silence, maintenance); "" when nothing hides it."""
+    group: str = ""
+    """What its alerts have in common; an alert of the same group may join."""
+    covers: tuple[str, ...] = ()
+    """Ids of the incidents that this one, a digest of one channel, speaks for; else nothing."""
 
     @property
     def is_open(self) -> bool:
         """True until it is resolved."""
         return self.resolved_at is None
+
+    @property
+    def changed_at(self) -> float:
+        """When an alert joined or ended last."""
+        moments = [(each.resolved_at or 0.0, each.opened_at) for each in self.alerts]
+        return max([self.opened_at, *map(max, moments)])
 
     def with_note(self, note: Note) -> Incident:
         """Return a copy with `note` appended."""
@@ -479,6 +491,20 @@ class Owed:
     parked: str = ""
     """Why it is not tried any more until a reload or restart (a permanent refusal)."""
     remote_key: str | None = None
+    told_until: float = 0.0
+    """Changes of the incident up to here were in what was told last."""
+    acknowledged_at: float | None = None
+    """The acknowledgement that was told last."""
+    via: str = ""
+    """Id of the digest that speaks for the incident on this channel; "" when none does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledge:
+    """Somebody acknowledged an incident, or took that back (None)."""
+
+    incident: str
+    acknowledgement: Acknowledgement | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.metrics import Telemetry
 from monitor.model import (
     Attempt,
+    Brief,
     Clock,
     Delivery,
     DeliveryResult,
@@ -26,7 +27,7 @@ from monitor.model import (
     Told,
 )
 from monitor.notify.base import Notifier
-from monitor.routing import owed_reason, settle, urgency
+from monitor.routing import Tempo, digest_of, owed_reason, part, settle, urgency
 from monitor.store.base import Batch, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,12 @@ REMOVED_KEPT_S = 7 * 86400.0
 """A channel that was removed while owed a resolve may come back within this time."""
 RESAVE_S = 5.0
 """Between two attempts to save what the store refused."""
+DIGEST_JOIN_S = 300.0
+"""A digest takes in more for so long; after that there is another, so that it calls again."""
+
+
+def _no_brief(_incident: Incident, _now: float) -> Brief | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +54,20 @@ class OutboxSettings:
 
     notifiers: Mapping[str, Notifier]
     fallback: str | None = None
-    repeat_s: float = 4 * 3600.0
+    fallback_after_s: float = 300.0
+    """The fallback gets what a channel did not take within this time."""
+    tempo: Tempo = Tempo()
+    digest_above: int = 10
+    """More first messages than this at once become one."""
     page_url: str | None = None
+    brief: Callable[[Incident, float], Brief | None] = _no_brief
+    """What else is known about an incident at a moment, UTC seconds; must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     incident: Incident
+    """As the channel sees it."""
     row: Owed
     reason: SendReason
 
@@ -84,6 +98,11 @@ class Outbox:
         """What the store refused, by channel and incident; it is offered again and again."""
         self._quiet_until: dict[str, float] = {}
         """Channel -> when its provider wants to hear the next message, whichever it is."""
+        self.broken: dict[str, str] = {}
+        """Channel -> why it refused for good what it was given last."""
+        self._keys: dict[str, set[str]] = {}
+        """Dedup key -> ids of the incidents that are known."""
+        self._unsaved_incidents: dict[str, Incident] = {}
         self._settled: dict[str, None] = {}
         """Closed incidents that need no more words, oldest first: a late note revives none."""
 
@@ -92,9 +111,15 @@ class Outbox:
 
         A send that was under way has no known outcome. What was refused for good gets a new try.
         """
+        known = {each.id for each in incidents}
         for row in rows:
             uncertain = row.intent or row.uncertain
-            self._keep(replace(row, intent=None, uncertain=uncertain, parked="", next_at=0.0))
+            via = row.via if row.via in known else ""
+            if row.parked:
+                self.broken[row.channel] = row.parked
+            self._keep(
+                replace(row, intent=None, uncertain=uncertain, parked="", next_at=0.0, via=via)
+            )
         self.notice(incidents)
 
     def reconfigure(self, settings: OutboxSettings) -> None:
@@ -105,6 +130,7 @@ class Outbox:
                 if row.parked:
                     self._keep(replace(row, parked="", next_at=0.0))
         self._quiet_until.clear()
+        self.broken.clear()
         self.notice(())
         for wake in self._wake.values():
             wake.set()
@@ -120,7 +146,7 @@ class Outbox:
                 continue
             if incident.id not in self._incidents:
                 self._hurry_predecessors(incident)
-            self._incidents[incident.id] = incident
+            self._know(incident)
             for channel in incident.channels:
                 if incident.id not in self._rows.get(channel, {}):
                     self._keep(Owed(incident=incident.id, channel=channel))
@@ -128,6 +154,7 @@ class Outbox:
             for channel, rows in self._rows.items():
                 if incident.id in rows:
                     self._event(channel).set()
+        self._refresh_digests()
         self._reroute_removed()
         self._forget_settled()
 
@@ -156,12 +183,17 @@ class Outbox:
         while True:
             wake.clear()
             now = self._clock.now()
+            overdue = self._tell_overdue(channel, now)
             jobs = self._jobs(channel)
             ready = [job for job, due in jobs if due <= now]
+            fresh = [job for job in ready if _is_fresh(job)]
+            if len(fresh) > self._settings.digest_above:
+                await self._gather(channel, fresh)
+                continue
             if ready:
                 await self._attempt(min(ready, key=lambda job: urgency(job.incident)))
                 continue
-            due = [due for _, due in jobs]
+            due = [*(due for _, due in jobs), *overdue]
             if self._unsaved_rows:
                 await self._commit()
                 due += [now + RESAVE_S] if self._unsaved_rows else []
@@ -207,16 +239,15 @@ class Outbox:
         open_there: dict[str, float] = {}
         for row in self._rows.get(channel, {}).values():
             incident = self._incidents.get(row.incident)
-            if incident is None:
+            if incident is None or row.via:
                 continue
             if row.told is Told.OPEN or row.uncertain is not None:
                 latest = max(incident.opened_at, open_there.get(incident.key, 0.0))
                 open_there[incident.key] = latest
-            owed = owed_reason(
-                incident, row, repeats=notifier.repeats, repeat_s=self._settings.repeat_s
-            )
+            seen = part(incident, channel)
+            owed = self._reason(seen, row, notifier)
             if owed is not None:
-                jobs.append((_Job(incident, row, owed[0]), owed[1]))
+                jobs.append((_Job(seen, row, owed[0]), owed[1]))
         if notifier.deduplicates:
             # One key, one incident over there: the end of an earlier episode would end this one.
             jobs = [
@@ -226,6 +257,78 @@ class Outbox:
             ]
         return jobs
 
+    def _reason(
+        self, seen: Incident, row: Owed, notifier: Notifier
+    ) -> tuple[SendReason, float] | None:
+        return owed_reason(
+            seen,
+            row,
+            repeats=notifier.repeats,
+            updates=notifier.updates,
+            tempo=self._settings.tempo,
+            repeat_s=notifier.repeat_s,
+        )
+
+    # --- digests ------------------------------------------------------------------------------
+
+    async def _gather(self, channel: str, jobs: Sequence[_Job]) -> None:
+        """Let one digest speak for all of `jobs`, from now until all of them are over."""
+        now = self._clock.now()
+        rows = self._rows[channel]
+        before = next(
+            (
+                each
+                for each in self._incidents.values()
+                if each.covers
+                and each.channels == (channel,)
+                and now - each.opened_at <= DIGEST_JOIN_S
+                and rows[each.id].told is not Told.RESOLVED
+            ),
+            None,
+        )
+        ids = (*(before.covers if before else ()), *(job.row.incident for job in jobs))
+        covered = [self._incidents[each] for each in ids if each in self._incidents]
+        digest = digest_of(covered, channel, now, before)
+        log.warning("%d messages become one", len(jobs), extra={"channel": channel})
+        self._know(digest)
+        own = rows.get(digest.id, Owed(incident=digest.id, channel=channel))
+        changed = [own, *(replace(job.row, via=digest.id) for job in jobs)]
+        for row in changed:
+            self._keep(row)
+        await self._commit(changed, incidents=(digest,))
+
+    def _refresh_digests(self) -> None:
+        """Bring every digest up to date with what it speaks for."""
+        for digest in [each for each in self._incidents.values() if each.covers]:
+            if not digest.is_open:
+                continue
+            covered = [self._incidents[each] for each in digest.covers if each in self._incidents]
+            now = self._clock.now()
+            (channel,) = digest.channels
+            fresh = digest_of(covered, channel, now, digest) if covered else digest
+            if not covered:
+                fresh = replace(digest, resolved_at=now)
+            fresh = replace(fresh, covers=digest.covers)
+            if fresh != digest:
+                self._know(fresh)
+                self._event(channel).set()
+
+    def _tell_covered(self, digest: Incident, told: Owed) -> list[Owed]:
+        """Return, and keep, the rows of what a digest spoke for, after it was delivered."""
+        changed = []
+        for each in digest.covers:
+            row = self._rows[told.channel].get(each)
+            if row is None or row.via != digest.id:
+                continue
+            incident = self._incidents.get(each)
+            over = incident is None or not part(incident, told.channel).is_open
+            state = Told.RESOLVED if over else Told.OPEN
+            changed.append(replace(row, told=state, told_at=told.told_at, uncertain=None))
+            self._keep(changed[-1])
+        return changed
+
+    # --- sending ------------------------------------------------------------------------------
+
     async def _attempt(self, job: _Job) -> None:
         notifier = self._settings.notifiers[job.row.channel]
         row = replace(job.row, intent=job.reason)
@@ -233,7 +336,7 @@ class Outbox:
         self._sending.add(row.channel)
         try:
             # Fail open: a page that cannot be noted down first is still a page.
-            await self._commit(row)
+            await self._commit([row])
             now = self._clock.now()
             message = Message(
                 reason=job.reason,
@@ -242,6 +345,7 @@ class Outbox:
                 at=self._clock.wall(now),
                 may_be_repeated=row.uncertain is job.reason and not notifier.deduplicates,
                 page_url=self._settings.page_url,
+                brief=self._settings.brief(job.incident, now),
             )
             started = self._clock.monotonic()
             delivery = await self._send(notifier, message, row)
@@ -257,10 +361,16 @@ class Outbox:
             )
             if delivery.retry_after_s is not None:
                 self._quiet_until[row.channel] = self._clock.now() + delivery.retry_after_s
-            row = settle(row, job.reason, delivery, self._clock.now(), self._rng.random())
+            row = settle(
+                row, job.reason, delivery, job.incident, self._clock.now(), self._rng.random()
+            )
             self._keep(row)
+            rows = [row]
+            if job.incident.covers and delivery.result is DeliveryResult.DELIVERED:
+                rows += self._tell_covered(job.incident, row)
             self._account(job, attempt, delivery)
-            await self._commit(row, attempt)
+            digests = (job.incident,) if job.incident.covers else ()
+            await self._commit(rows, attempt, digests)
         finally:
             self._sending.discard(row.channel)
         self._forget_settled()
@@ -277,8 +387,10 @@ class Outbox:
 
     def _account(self, job: _Job, attempt: Attempt, delivery: Delivery) -> None:
         delivered = delivery.result is DeliveryResult.DELIVERED
-        first = delivered and job.reason is SendReason.FIRST
-        delay_s = self._clock.now() - job.incident.opened_at if first else None
+        first = delivered and job.reason in {SendReason.FIRST, SendReason.ESCALATED}
+        delay_s = self._clock.now() - job.incident.started_at if first else None
+        if delivered:
+            self.broken.pop(attempt.channel, None)
         self._telemetry.count_notification(attempt.channel, delivery.result, delay_s)
         log.log(
             logging.INFO if delivered else logging.WARNING,
@@ -292,21 +404,46 @@ class Outbox:
             },
         )
         if delivery.result is DeliveryResult.PERMANENT:
-            self._tell_instead(attempt.incident, attempt.channel)
+            self.broken[attempt.channel] = delivery.detail or "refused"
+            for each in job.incident.covers or (attempt.incident,):
+                self._tell_instead(each, attempt.channel)
+
+    def _tell_overdue(self, channel: str, now: float) -> list[float]:
+        """Owe the fallback what `channel` did not take in time; return when more will be due."""
+        fallback = self._settings.fallback
+        ahead = []
+        for row in list(self._rows.get(channel, {}).values()):
+            incident = self._incidents.get(row.incident)
+            if fallback in {None, channel} or incident is None or row.told is not Told.NOTHING:
+                continue
+            if incident.covers or incident.hidden_by or not part(incident, channel).is_open:
+                continue
+            if incident.id in self._rows.get(fallback, {}):
+                continue
+            due = part(incident, channel).opened_at + self._settings.tempo.wait_s
+            due += self._settings.fallback_after_s
+            if due <= now:
+                self._tell_instead(incident.id, channel)
+            else:
+                ahead.append(due)
+        return ahead
 
     def _tell_instead(self, incident: str, channel: str) -> None:
         """Owe the fallback what `channel` will not take."""
         fallback = self._settings.fallback
+        known = self._incidents.get(incident)
+        if known is None or known.covers:
+            return
         if fallback not in {None, channel} and incident not in self._rows.get(fallback, {}):
             self._keep(Owed(incident=incident, channel=fallback))
             self._event(fallback).set()
 
     def _hurry_predecessors(self, incident: Incident) -> None:
         """An episode of the same key that is still owed its end is tried again at once."""
-        for rows in self._rows.values():
-            for row in list(rows.values()):
-                before = self._incidents.get(row.incident)
-                if before is not None and before.key == incident.key and row.intent is None:
+        for before in self._keys.get(incident.key, ()):
+            for rows in self._rows.values():
+                row = rows.get(before)
+                if row is not None and row.intent is None:
                     self._keep(replace(row, next_at=0.0))
 
     def _reroute_removed(self) -> None:
@@ -317,18 +454,28 @@ class Outbox:
                     self._keep(replace(row, parked="this channel is not configured any more"))
                     self._tell_instead(row.incident, channel)
 
-    async def _commit(self, row: Owed | None = None, attempt: Attempt | None = None) -> None:
+    async def _commit(
+        self,
+        changed: Sequence[Owed] = (),
+        attempt: Attempt | None = None,
+        incidents: Sequence[Incident] = (),
+    ) -> None:
         if attempt is not None:
             self._unsaved.append(attempt)
         attempts, self._unsaved = self._unsaved, []
         rows, self._unsaved_rows = self._unsaved_rows, {}
+        digests, self._unsaved_incidents = self._unsaved_incidents, {}
         told_before = bool(rows)
-        if row is not None:
-            rows[row.channel, row.incident] = row
+        rows |= {(row.channel, row.incident): row for row in changed}
+        digests |= {each.id: each for each in incidents}
+        batch = Batch(
+            incidents=tuple(digests.values()), owed=tuple(rows.values()), attempts=attempts
+        )
         try:
-            await self._store.commit(Batch(owed=tuple(rows.values()), attempts=attempts))
+            await self._store.commit(batch)
         except StoreError as error:
             self._unsaved = [*attempts, *self._unsaved][-1000:]
+            self._unsaved_incidents = digests | self._unsaved_incidents
             for key, refused in rows.items():
                 # Another worker may have saved a later one meanwhile.
                 if self._rows.get(refused.channel, {}).get(refused.incident, refused) is refused:
@@ -336,6 +483,10 @@ class Outbox:
             self._telemetry.count_store_error()
             if not told_before:
                 log.error("delivery state not saved: %s", error)  # noqa: TRY400 - it says it all
+
+    def _know(self, incident: Incident) -> None:
+        self._incidents[incident.id] = incident
+        self._keys.setdefault(incident.key, set()).add(incident.id)
 
     def _keep(self, row: Owed) -> None:
         self._rows.setdefault(row.channel, {})[row.incident] = row
@@ -354,6 +505,9 @@ class Outbox:
         for incident in [i for i in self._incidents.values() if not i.is_open]:
             if incident.id not in busy:
                 del self._incidents[incident.id]
+                self._keys[incident.key].discard(incident.id)
+                if not self._keys[incident.key]:
+                    del self._keys[incident.key]
                 self._settled[incident.id] = None
                 for rows in self._rows.values():
                     rows.pop(incident.id, None)
@@ -376,7 +530,14 @@ class Outbox:
                 and row.told is not Told.RESOLVED
                 and (self._clock.now() - ended_at < REMOVED_KEPT_S)
             )
-        return (
-            owed_reason(incident, row, repeats=notifier.repeats, repeat_s=self._settings.repeat_s)
-            is not None
-        )
+        if row.via:
+            digest = self._incidents.get(row.via)
+            own = self._rows[row.channel].get(row.via)
+            return digest is not None and own is not None and (digest.is_open or self._is_owed(own))
+        return self._reason(part(incident, row.channel), row, notifier) is not None
+
+
+def _is_fresh(job: _Job) -> bool:
+    """Whether it is the first that its receiver hears of an incident."""
+    row = job.row
+    return row.told is Told.NOTHING and row.uncertain is None and not job.incident.covers

@@ -1,4 +1,4 @@
-"""Who is told what, as pure decisions: incident identity, opening, closing, and what is owed.
+"""Who is told what, as pure decisions: routes, groups, the life of an incident, and what is owed.
 
 Owns no state and sends nothing. Time is an argument.
 """
@@ -6,13 +6,19 @@ Owns no state and sends nothing. Time is an argument.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from monitor.matching import PRIORITY_OF, matches
 from monitor.model import (
     Delivery,
     DeliveryResult,
     Deployment,
     Incident,
+    IncidentAlert,
+    Matcher,
+    Note,
     Owed,
     SendReason,
     Severity,
@@ -25,6 +31,79 @@ PARKED_RETRY_S = 3600.0
 """A permanent refusal is tried again this rarely, and at once after a reload or restart."""
 BACKOFF_FIRST_S = 2.0
 BACKOFF_CAP_S = 300.0
+JOIN_S = 3600.0
+"""An alert joins an incident of its group that opened, or was joined, at most so long before."""
+AGAIN_S = 300.0
+"""An alert that ended and fires again within this time goes on with the same incident."""
+LATE_S = 300.0
+"""A step of an escalation that is taken so long after its time is worth a remark."""
+GROUP_BY = ("deployment", "severity")
+MANY = "alerts"
+"""What the rule of a digest is called, after their number."""
+
+_SEVERITIES = tuple(Severity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A node of the route tree; what it does not say comes from above, at last from the rule."""
+
+    matchers: tuple[Matcher, ...] = ()
+    channels: tuple[str, ...] | None = None
+    group_by: tuple[str, ...] | None = None
+    routes: tuple[Route, ...] = ()
+    continues: bool = False
+    """Whether routes after this one are looked at too when it matches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EscalationStep:
+    """Who is called when nobody acknowledged an incident for `after_s` since it opened."""
+
+    after_s: float
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tempo:
+    """When receivers hear of what happens in a group, with Alertmanager's meaning."""
+
+    wait_s: float = 0.0
+    """From the opening of an incident to its first message."""
+    interval_s: float = 0.0
+    """Alerts that join or end are told at multiples of this after the first message; 0: at once."""
+    repeat_s: float = 4 * 3600.0
+
+
+def routed(
+    root: Route, labels: Mapping[str, str], channels: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return (channels, group_by) for an alert; `channels` are those of its rule."""
+    found = _leaves(root, labels, channels, GROUP_BY)
+    names = tuple(dict.fromkeys(name for each, _ in found for name in each))
+    return names, found[0][1]
+
+
+def _leaves(
+    route: Route,
+    labels: Mapping[str, str],
+    channels: tuple[str, ...],
+    group_by: tuple[str, ...],
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    channels = channels if route.channels is None else route.channels
+    group_by = group_by if route.group_by is None else route.group_by
+    found: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+    for child in route.routes:
+        if matches(child.matchers, labels):
+            found += _leaves(child, labels, channels, group_by)
+            if not child.continues:
+                break
+    return found or [(channels, group_by)]
+
+
+def group_of(labels: Mapping[str, str], group_by: Sequence[str]) -> str:
+    """Return what alerts of one group have in common, as one text."""
+    return "\0".join(f"{name}={labels.get(name, '')}" for name in group_by)
 
 
 def incident_key(rule: str, deployment: str) -> str:
@@ -38,31 +117,23 @@ def incident_id(key: str, opened_at: float) -> str:
     return hashlib.sha256(f"{key}\0{opened_at!r}".encode()).hexdigest()[:10]
 
 
-def open_incident(
-    transition: Transition,
-    rule: AlertRule,
-    deployment: Deployment,
-    *,
-    revision: str | None,
-    rollback: bool,
-) -> Incident:
-    """Return the incident that a transition to firing opens."""
-    key = incident_key(rule.name, deployment.name)
-    summary = rule.annotations.get("summary") or f"{rule.name} on {deployment.name}"
-    return Incident(
-        id=incident_id(key, transition.at),
-        key=key,
+# --- the life of an incident ------------------------------------------------------------------
+
+
+def alert_of(
+    transition: Transition, rule: AlertRule, channels: tuple[str, ...], *, rollback: bool
+) -> IncidentAlert:
+    """Return the alert that a transition to firing is about."""
+    deployment = transition.deployment
+    return IncidentAlert(
         rule=rule.name,
-        deployment=deployment.name,
-        service=deployment.service,
-        environment=deployment.environment,
+        deployment=deployment,
         severity=rule.severity,
-        channels=rule.channels,
+        channels=channels,
         condition=rule.condition.text,
-        summary=summary,
+        summary=rule.annotations.get("summary") or f"{rule.name} on {deployment}",
         started_at=transition.since,
         opened_at=transition.at,
-        revision=revision,
         rollback=rollback,
         values=transition.values,
         labels=rule.labels,
@@ -70,73 +141,329 @@ def open_incident(
     )
 
 
-def open_blind_incident(
-    transition: Transition, service: str, channels: tuple[str, ...]
+def open_incident(
+    alert: IncidentAlert,
+    deployment: Deployment,
+    *,
+    revision: str | None,
+    group: str = "",
+    taken: bool = False,
 ) -> Incident:
-    """Return the incident of a monitor that cannot see: the only one that is about itself."""
-    key = incident_key(transition.rule, transition.deployment)
+    """Return the incident that `alert` opens.
+
+    The key is that of the alert. `taken` says that an incident of this key is open still, because
+    of other alerts: receivers then need another key, or they would take this one for that one.
+    """
+    key = incident_key(alert.rule, alert.deployment)
+    name = incident_id(key, alert.opened_at)
     return Incident(
-        id=incident_id(key, transition.at),
-        key=key,
+        id=name,
+        key=f"{key}/{name}" if taken else key,
+        rule=alert.rule,
+        deployment=alert.deployment,
+        service=deployment.service,
+        environment=deployment.environment,
+        severity=alert.severity,
+        channels=alert.channels,
+        condition=alert.condition,
+        summary=alert.summary,
+        started_at=alert.started_at,
+        opened_at=alert.opened_at,
+        revision=revision,
+        rollback=alert.rollback,
+        values=alert.values,
+        labels=alert.labels,
+        annotations=alert.annotations,
+        alerts=(alert,),
+        priority=PRIORITY_OF[alert.severity],
+        group=group,
+    )
+
+
+def open_own_incident(
+    transition: Transition, service: str, channels: tuple[str, ...], condition: str, summary: str
+) -> Incident:
+    """Return an incident that is about this monitor itself."""
+    alert = IncidentAlert(
         rule=transition.rule,
         deployment=transition.deployment,
-        service=service,
-        environment="monitoring",
         severity=Severity.CRITICAL,
         channels=channels,
-        condition="nothing that is watched can be seen",
-        summary=f"{service}: the monitor is blind: {transition.values['why']}. "
-        "Budgets, alerts and rollbacks stand still until it sees again.",
+        condition=condition,
+        summary=summary,
         started_at=transition.since,
         opened_at=transition.at,
         values=transition.values,
     )
+    us = Deployment(name=transition.deployment, service=service, environment="monitoring", url="")
+    return open_incident(alert, us, revision=None)
 
 
-def close_incident(incident: Incident, transition: Transition) -> Incident:
-    """Return the incident as it ends with a transition to resolved."""
-    return replace(
-        incident,
-        resolved_at=transition.at,
-        resolve_reason=transition.reason,
-        values={**incident.values, **transition.values},
+def joinable(incident: Incident, alert: IncidentAlert, group: str, now: float) -> bool:
+    """Return whether `alert` is part of what `incident` is about.
+
+    It is not when nobody would be called for it who should be: long after the last alert joined,
+    for an alert that was over for a while, or where a receiver was told of the end already.
+    """
+    if not incident.is_open or incident.group != group or incident.covers:
+        return False
+    earlier = [each for each in incident.alerts if _is_same(each, alert)]
+    if any(each.is_open or each.resolved_at < now - AGAIN_S for each in earlier):  # type: ignore[operator]
+        return False
+    last = max(each.opened_at for each in incident.alerts)
+    return now - last <= JOIN_S and not any(
+        _is_over(incident, channel) for channel in alert.channels
     )
 
 
-def owed_reason(
-    incident: Incident, row: Owed, *, repeats: bool, repeat_s: float
-) -> tuple[SendReason, float] | None:
-    """Compare the incident as it is with what a receiver was last told.
+def join(incident: Incident, alert: IncidentAlert) -> Incident:
+    """Return the incident with one more alert, or with one that fires again."""
+    others = [each for each in incident.alerts if not _is_same(each, alert)]
+    if len(others) < len(incident.alerts):
+        before = next(each for each in incident.alerts if _is_same(each, alert))
+        alert = replace(alert, started_at=before.started_at)
+        alerts = tuple(alert if _is_same(each, alert) else each for each in incident.alerts)
+    else:
+        alerts = (*incident.alerts, alert)
+    severity = min((incident.severity, alert.severity), key=_SEVERITIES.index)
+    return replace(
+        incident,
+        alerts=alerts,
+        severity=severity,
+        priority=min(incident.priority, PRIORITY_OF[alert.severity]),
+        channels=tuple(dict.fromkeys((*incident.channels, *alert.channels))),
+        rollback=incident.rollback or alert.rollback,
+    )
 
-    Returns (why to send, not before this UTC time), or None when nothing is owed.
+
+def end_alert(incident: Incident, transition: Transition) -> Incident:
+    """Return the incident after one of its alerts ended; it is over with the last of them."""
+    alerts = tuple(
+        replace(
+            each,
+            resolved_at=transition.at,
+            resolve_reason=transition.reason,
+            values={**each.values, **transition.values},
+        )
+        if (each.rule, each.deployment) == (transition.rule, transition.deployment) and each.is_open
+        else each
+        for each in incident.alerts
+    )
+    incident = replace(incident, alerts=alerts)
+    if (transition.rule, transition.deployment) == (incident.rule, incident.deployment):
+        incident = replace(incident, values={**incident.values, **transition.values})
+    if any(each.is_open for each in alerts):
+        return incident
+    return replace(incident, resolved_at=transition.at, resolve_reason=transition.reason)
+
+
+def part(incident: Incident, channel: str) -> Incident:
+    """Return the incident as `channel` sees it: the alerts that it is told of, or all of them.
+
+    A receiver that none of the alerts names (the fallback, an escalation) sees the whole.
+    """
+    own = tuple(each for each in incident.alerts if channel in each.channels)
+    if not own or len(own) == len(incident.alerts):
+        return incident
+    lead = own[0]
+    ends = [each.resolved_at for each in own if each.resolved_at is not None]
+    return replace(
+        incident,
+        alerts=own,
+        rule=lead.rule,
+        deployment=lead.deployment,
+        condition=lead.condition,
+        summary=lead.summary,
+        started_at=lead.started_at,
+        opened_at=lead.opened_at,
+        values=lead.values,
+        labels=lead.labels,
+        annotations=lead.annotations,
+        resolved_at=max(ends) if len(ends) == len(own) else None,
+        resolve_reason=lead.resolve_reason if len(ends) == len(own) else "",
+    )
+
+
+def digest_of(
+    covered: Sequence[Incident], channel: str, now: float, before: Incident | None = None
+) -> Incident:
+    """Return one incident that speaks on `channel` for all of `covered`, criticals first."""
+    alerts = sorted(
+        (each for incident in covered for each in part(incident, channel).alerts),
+        key=lambda each: (_SEVERITIES.index(each.severity), each.opened_at),
+    )
+    first = covered[0]
+    deployments = {each.deployment for each in alerts}
+    environments = sorted({incident.environment for incident in covered})
+    ends = [each.resolved_at for each in alerts if each.resolved_at is not None]
+    opened_at = now if before is None else before.opened_at
+    key = f"slo-monitor/digest/{channel[:96]}/{incident_id(channel, opened_at)}"
+    return Incident(
+        id=incident_id(key, opened_at),
+        key=key,
+        rule=f"{len(alerts)} {MANY}" if before is None else before.rule,
+        deployment=f"{len(deployments)} deployments" if before is None else before.deployment,
+        service=first.service,
+        environment=", ".join(environments[:3]) + (", ..." if len(environments) > 3 else ""),  # noqa: PLR2004 - a title has room for no more
+        severity=min((each.severity for each in alerts), key=_SEVERITIES.index),
+        channels=(channel,),
+        condition="more alerts at once than can be told one by one",
+        summary=_summary(alerts),
+        started_at=min(each.started_at for each in alerts),
+        opened_at=opened_at,
+        resolved_at=max(ends) if len(ends) == len(alerts) else None,
+        alerts=tuple(alerts),
+        priority=min(incident.priority for incident in covered),
+        covers=tuple(incident.id for incident in covered),
+    )
+
+
+def _summary(alerts: Sequence[IncidentAlert]) -> str:
+    still = [each for each in alerts if each.is_open]
+    counts = [
+        f"{count} {severity.value}"
+        for severity in Severity
+        if (count := sum(each.severity is severity for each in still))
+    ]
+    return f"{len(still)} of {len(alerts)} alerts fire ({', '.join(counts) or 'none'})"
+
+
+def _is_same(one: IncidentAlert, other: IncidentAlert) -> bool:
+    return (one.rule, one.deployment) == (other.rule, other.deployment)
+
+
+def _is_over(incident: Incident, channel: str) -> bool:
+    own = [each for each in incident.alerts if channel in each.channels]
+    return bool(own) and not any(each.is_open for each in own)
+
+
+# --- escalation ---------------------------------------------------------------------------------
+
+
+def escalate(
+    incident: Incident, steps: Sequence[EscalationStep], now: float
+) -> tuple[Incident, bool]:
+    """Return the incident with the steps of its escalation that are due, and whether one is late.
+
+    An acknowledgement stops the escalation until it expires; so does what hides the incident.
+    """
+    ack = incident.acknowledgement
+    if not incident.is_open or incident.hidden_by or (ack is not None and now < ack.until):
+        return incident, False
+    late = False
+    for number, step in list(enumerate(steps))[len(incident.escalated) :]:
+        due = incident.opened_at + step.after_s
+        if ack is not None and ack.at < due:
+            due = max(due, ack.until)
+        if now < due:
+            break
+        late |= now - due > LATE_S
+        remark = f", {now - due:.0f} s late" if now - due > LATE_S else ""
+        text = f"escalated to {', '.join(step.channels)} (step {number + 1}{remark})"
+        new = tuple(name for name in step.channels if name not in incident.channels)
+        note = Note(at=now, text=text)
+        incident = replace(
+            incident.with_note(note),
+            escalated=(*incident.escalated, note),
+            channels=(*incident.channels, *new),
+            called=(*incident.called, *new),
+        )
+    return incident, late
+
+
+# --- what is owed -------------------------------------------------------------------------------
+
+
+def owed_reason(
+    incident: Incident,
+    row: Owed,
+    *,
+    repeats: bool,
+    updates: bool,
+    tempo: Tempo,
+    repeat_s: float | None = None,
+) -> tuple[SendReason, float] | None:
+    """Compare the incident, as the channel sees it, with what its receiver was last told.
+
+    Returns (why to send, not before this UTC time), or None when nothing is owed. `repeat_s` is
+    the channel's own interval of reminders.
 
     A receiver that was told "open", or may have been, is always told "resolved". One that was
     told nothing before the end gets the whole story in the single message "resolved", except
-    where an open would page somebody about what is over (`repeats` False).
+    where an open would page somebody about what is over (`repeats` False), or it was hidden.
     """
-    if incident.is_open:
-        if row.told is Told.NOTHING:
-            return SendReason.FIRST, row.next_at
-        if repeats and row.told_at is not None:
-            return SendReason.REPEAT, max(row.next_at, row.told_at + repeat_s)
+    if row.via:
         return None
-    if row.told is Told.RESOLVED:
+    if not incident.is_open:
+        if row.told is Told.RESOLVED:
+            return None
+        if row.told is Told.NOTHING and row.uncertain is None:
+            if not repeats or incident.hidden_by:
+                return None
+            return SendReason.RESOLVED, max(row.next_at, _first_at(incident, tempo))
+        return SendReason.RESOLVED, row.next_at
+    if row.told is Told.RESOLVED or incident.hidden_by:
         return None
-    if row.told is Told.NOTHING and row.uncertain is None and not repeats:
+    if row.told is Told.NOTHING:
+        called = row.channel in incident.called
+        reason = SendReason.ESCALATED if called else SendReason.FIRST
+        return reason, max(row.next_at, 0.0 if called else _first_at(incident, tempo))
+    if row.told_at is None:
         return None
-    return SendReason.RESOLVED, row.next_at
+    ack = incident.acknowledgement
+    if updates and ack is not None and ack.at != row.acknowledged_at:
+        return SendReason.ACKNOWLEDGED, row.next_at
+    found = []
+    if updates and incident.changed_at > row.told_until:
+        at = _tick(incident, incident.changed_at, tempo)
+        found.append((max(row.next_at, at), SendReason.NEW_ALERTS))
+    if repeats and repeat_s is not None:
+        found.append((max(row.next_at, row.told_at + repeat_s), SendReason.REPEAT))
+    elif repeats:
+        due = _tick(incident, math.nextafter(row.told_at + tempo.repeat_s, math.inf), tempo)
+        if tempo.interval_s == 0:
+            due = row.told_at + tempo.repeat_s
+        if ack is not None:
+            due = max(due, ack.until)
+        found.append((max(row.next_at, due), SendReason.REPEAT))
+    if not found:
+        return None
+    due, reason = min(found, key=lambda each: each[0])
+    return reason, due
+
+
+def _first_at(incident: Incident, tempo: Tempo) -> float:
+    """Return when the first message is due: at once if it began long enough ago."""
+    if incident.started_at <= incident.opened_at - tempo.wait_s:
+        return incident.opened_at
+    return incident.opened_at + tempo.wait_s
+
+
+def _tick(incident: Incident, at: float, tempo: Tempo) -> float:
+    """Return the first moment, from `at` on, at which the group's news are told."""
+    if tempo.interval_s == 0:
+        return at
+    first = _first_at(incident, tempo)
+    steps = math.ceil((at - first) / tempo.interval_s)
+    return first + max(1, steps) * tempo.interval_s
 
 
 def urgency(incident: Incident) -> tuple[int, float]:
     """Return the sort key of owed messages: critical first, then the oldest incident."""
-    return list(Severity).index(incident.severity), incident.opened_at
+    return _SEVERITIES.index(incident.severity), incident.opened_at
 
 
-def settle(row: Owed, reason: SendReason, delivery: Delivery, now: float, jitter: float) -> Owed:
-    """Return the row after an attempt. `jitter` in [0, 1) spreads retries over half a step."""
+def settle(
+    row: Owed, reason: SendReason, delivery: Delivery, told: Incident, now: float, jitter: float
+) -> Owed:
+    """Return the row after an attempt to say how things stand in `told`.
+
+    `jitter` in [0, 1) spreads retries over half a step.
+    """
     row = replace(row, intent=None)
     match delivery.result:
         case DeliveryResult.DELIVERED:
+            ack = told.acknowledgement
             return replace(
                 row,
                 told=Told.RESOLVED if reason is SendReason.RESOLVED else Told.OPEN,
@@ -146,6 +473,8 @@ def settle(row: Owed, reason: SendReason, delivery: Delivery, now: float, jitter
                 next_at=now,
                 parked="",
                 remote_key=delivery.remote_key or row.remote_key,
+                told_until=told.changed_at,
+                acknowledged_at=None if ack is None else ack.at,
             )
         case DeliveryResult.PERMANENT:
             return replace(

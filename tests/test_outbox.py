@@ -24,6 +24,7 @@ from monitor.model import (
     Told,
 )
 from monitor.outbox import Outbox, OutboxSettings
+from monitor.routing import Tempo
 from monitor.scenario.loop import VirtualClock
 from tests.support.memory import MemoryStore
 from tests.support.virtual import run
@@ -54,6 +55,7 @@ class Scripted:
     ) -> None:  # fmt: skip
         self.said: list[tuple[float, str, SendReason, bool]] = []
         self.deduplicates, self.repeats = deduplicates, repeats
+        self.updates, self.repeat_s = True, None
         self._script, self._takes_s = list(script), takes_s
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
@@ -73,7 +75,9 @@ class Bench:
     def __init__(self, fallback: str | None = None, **notifiers: Scripted) -> None:
         self.store = MemoryStore()
         clock = VirtualClock(asyncio.get_running_loop(), START)
-        settings = OutboxSettings(notifiers=notifiers, fallback=fallback, repeat_s=3600.0)
+        settings = OutboxSettings(
+            notifiers=notifiers, fallback=fallback, tempo=Tempo(repeat_s=3600.0)
+        )
         self.outbox = Outbox(clock, self.store, settings, Telemetry(), random.Random(1))  # noqa: S311 - a test
         self._tasks: list[asyncio.Task[None]] = []
 

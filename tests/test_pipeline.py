@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from monitor.incidents import CLOSED_KEPT, DIAGNOSIS_S, IncidentSettings
 from monitor.metrics import Telemetry
 from monitor.model import (
     AlertState,
@@ -29,8 +30,6 @@ from monitor.model import (
     Target,
 )
 from monitor.pipeline import (
-    CLOSED_KEPT,
-    DIAGNOSIS_S,
     QUEUE_CAP,
     UNSAVED_CAP,
     Pipeline,
@@ -66,9 +65,11 @@ def settings(flush_s: float = 60.0, *rollback_rules: str) -> PipelineSettings:
     return PipelineSettings(
         evaluation_interval_s=TICK_S,
         flush_interval_s=flush_s,
-        rollback_rules=frozenset((name, "web") for name in rollback_rules),
-        service="web",
-        blind_channels=("slack",),
+        incidents=IncidentSettings(
+            rollback_rules=frozenset((name, "web") for name in rollback_rules),
+            service="web",
+            blind_channels=("slack",),
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from monitor.model import (
 from monitor.routing import (
     BACKOFF_CAP_S,
     PARKED_RETRY_S,
+    Tempo,
     incident_id,
     incident_key,
     owed_reason,
@@ -25,7 +26,6 @@ from monitor.routing import (
 )
 
 NOW = 1_000_000.0
-REPEAT_S = 14_400.0
 
 
 def incident(resolved_at: float | None = None) -> Incident:
@@ -72,7 +72,8 @@ def test_what_is_owed_follows_from_what_was_told(
         incident(3.0 if resolved else None),
         row(told=told, told_at=NOW if told is not Told.NOTHING else None, uncertain=uncertain),
         repeats=repeats,
-        repeat_s=REPEAT_S,
+        updates=False,
+        tempo=Tempo(),
     )
     assert (owed and owed[0]) == reason
 
@@ -80,7 +81,9 @@ def test_what_is_owed_follows_from_what_was_told(
 def test_a_repeat_is_due_one_interval_after_the_last_word() -> None:
     """The reminder's time counts from the last successful message."""
     told = row(told=Told.OPEN, told_at=NOW)
-    assert owed_reason(incident(), told, repeats=True, repeat_s=60) == (REPEAT, NOW + 60)
+    tempo = Tempo(repeat_s=60)
+    owed = owed_reason(incident(), told, repeats=True, updates=False, tempo=tempo)
+    assert owed == (REPEAT, NOW + 60)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,7 @@ def test_each_outcome_settles_in_its_own_way(
 ) -> None:
     """Only a delivery counts as told; only a lost answer is uncertain; a refusal is parked."""
     before = row(intent=FIRST)
-    after = settle(before, FIRST, Delivery(result=result, detail="no"), NOW, 0.5)
+    after = settle(before, FIRST, Delivery(result=result, detail="no"), incident(), NOW, 0.5)
     assert (after.told, after.uncertain, after.parked, after.intent) == (
         told, uncertain, parked, None,
     )  # fmt: skip
@@ -106,7 +109,7 @@ def test_each_outcome_settles_in_its_own_way(
 def test_a_retry_after_an_uncertain_send_stays_marked() -> None:
     """A refusal now says nothing about the earlier message that may have arrived."""
     before = row(uncertain=FIRST, intent=FIRST)
-    after = settle(before, FIRST, Delivery(result=DeliveryResult.RETRY), NOW, 0.5)
+    after = settle(before, FIRST, Delivery(result=DeliveryResult.RETRY), incident(), NOW, 0.5)
     assert after.uncertain is FIRST
 
 
@@ -117,7 +120,7 @@ def test_back_off_is_bounded_and_never_earlier_than_asked(
 ) -> None:
     """However often it failed, the next try comes, and not before the provider's own time."""
     delivery = Delivery(result=DeliveryResult.RETRY, retry_after_s=asked)
-    wait = settle(row(attempts=attempts), FIRST, delivery, NOW, jitter).next_at - NOW
+    wait = settle(row(attempts=attempts), FIRST, delivery, incident(), NOW, jitter).next_at - NOW
     assert (asked or 0) <= wait + 1e-6
     assert 0 < wait <= max(BACKOFF_CAP_S * 1.25, asked or 0) + 1e-6
 
@@ -125,7 +128,7 @@ def test_back_off_is_bounded_and_never_earlier_than_asked(
 def test_a_parked_message_is_tried_again_rarely() -> None:
     """A permanent refusal waits an hour, not two seconds."""
     delivery = Delivery(result=DeliveryResult.PERMANENT, detail="invalid_token")
-    assert settle(row(), FIRST, delivery, NOW, 0).next_at == NOW + PARKED_RETRY_S
+    assert settle(row(), FIRST, delivery, incident(), NOW, 0).next_at == NOW + PARKED_RETRY_S
 
 
 @given(st.text(max_size=300), st.text(max_size=300))

@@ -19,6 +19,7 @@ from monitor.app.vitals import Vitals
 from monitor.config.errors import ConfigErrors
 from monitor.config.plan import BoundProbe, Plan
 from monitor.confirmer import Confirmer, Subject
+from monitor.incidents import IncidentSettings
 from monitor.metrics import Telemetry
 from monitor.model import (
     Correction,
@@ -37,6 +38,7 @@ from monitor.probes.heartbeat_board import HeartbeatBoard
 from monitor.probes.stall import Pulse
 from monitor.recovery import Lever, Recovery
 from monitor.rollback.guard import Evidence, RollbackPolicy
+from monitor.routing import Tempo
 from monitor.scheduler import Job, Scheduler
 from monitor.slo.engine import DeploymentSpec, Engine
 from monitor.slo.sight import DARK, PROBER, proves_sight
@@ -105,6 +107,7 @@ class App:
             hand_over=(self.outbox.notice, self.recovery.notice),
             ailment=self._ailment,
             heartbeats=around.probes.heartbeats.snapshot,
+            broken=lambda: self.outbox.broken,
         )
         stalls = around.probes.stalls
         pulse = None if stalls is None else Pulse(stalls, around.clock.monotonic)
@@ -298,7 +301,11 @@ class App:
                 for name, config in plan.channels.items()
             },
             fallback=plan.fallback,
-            repeat_s=plan.repeat_interval_s,
+            tempo=Tempo(
+                wait_s=plan.group_wait_s,
+                interval_s=plan.group_interval_s,
+                repeat_s=plan.repeat_interval_s,
+            ),
             page_url=plan.server.page_url,
         )
 
@@ -351,7 +358,7 @@ class App:
             seen_at=state.seen_at,
             now=now,
         )
-        self.pipeline.restore(state.incidents, state.corrections)
+        self.pipeline.restore(state.incidents, state.corrections, state.silences)
         try:
             self.heartbeats.restore({row.name: row.times for row in state.heartbeats})
         except ValueError:
@@ -460,13 +467,23 @@ def _pipeline_settings(plan: Plan) -> PipelineSettings:
     return PipelineSettings(
         evaluation_interval_s=plan.evaluation_interval_s,
         flush_interval_s=plan.storage.flush_interval_s,
-        service=plan.service,
-        blind_channels=plan.blind_channels,
-        rollback_rules=frozenset(
-            (rule.name, each.deployment.name)
-            for each in plan.deployments
-            if each.rollback is not None
-            for rule in plan.rules
-            if rule.rollback or rule.name in each.rollback.rules
+        incidents=IncidentSettings(
+            service=plan.service,
+            blind_channels=plan.blind_channels,
+            rollback_rules=frozenset(
+                (rule.name, each.deployment.name)
+                for each in plan.deployments
+                if each.rollback is not None
+                for rule in plan.rules
+                if rule.rollback or rule.name in each.rollback.rules
+            ),
+            route=plan.route,
+            escalation=plan.escalation,
+            inhibitions=plan.inhibitions,
+            depends_on={
+                each.deployment.name: each.depends_on
+                for each in plan.deployments
+                if each.depends_on
+            },
         ),
     )

@@ -98,6 +98,7 @@ class Binder:
             maintenance=tuple(m for m in self.maintenance if m.concerns(deployment.name)),
             sla=sla,
             rollback=self._rollback(model.rollback),
+            depends_on=model.depends_on,
         )
 
     def _environment(self, name: str) -> tuple[str, EnvironmentModel] | None:

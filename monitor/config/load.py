@@ -21,6 +21,7 @@ from monitor.config.secret_sources import ReadSecretFile, resolver, secret_file_
 from monitor.config.sources import ENVIRONMENTS, Block, Sources, read_sources
 from monitor.config.validation import Validator
 from monitor.config.witnesses import witnesses
+from monitor.inhibition import TIERS
 from monitor.model import Severity
 
 DEFAULT_DATA = "data"
@@ -108,6 +109,13 @@ def _plan(
         witnesses=tuple(witnesses(settings.witnesses)),
         blind_channels=_blind_channels(settings, parts),
         repeat_interval_s=settings.repeat_interval_s,
+        group_wait_s=settings.route.group_wait_s,
+        group_interval_s=settings.route.group_interval_s,
+        route=settings.route.to_route(),
+        escalation=settings.escalation.to_steps(),
+        inhibitions=TIERS
+        if settings.inhibit is None
+        else tuple(each.to_inhibition() for each in settings.inhibit),
         evaluation_interval_s=settings.evaluation_interval_s,
         server=_server(settings),
         storage=_storage(settings, directory),

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.fields import Secret
-from monitor.model import Deployment, Target
+from monitor.inhibition import Inhibition
+from monitor.model import Deployment, Priority, Target
 from monitor.notify.base import ChannelConfig
 from monitor.probes.base import ProbeConfig, Reach
 from monitor.rollback.base import HookConfig
+from monitor.routing import EscalationStep, Route
 from monitor.slo.alerting import AlertRule
 from monitor.slo.maintenance import Maintenance
 from monitor.slo.objective import Objective, Sla
@@ -54,6 +56,8 @@ class DeploymentPlan:
     rollback: RollbackPlan | None
     more_objectives: tuple[Objective, ...] = ()
     maintenance: tuple[Maintenance, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    """Names of the deployments without which this one cannot work."""
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -94,6 +98,11 @@ class Plan:
     blind_channels: tuple[str, ...]
     """Who is told that we are blind."""
     repeat_interval_s: float
+    group_wait_s: float
+    group_interval_s: float
+    route: Route
+    escalation: Mapping[Priority, tuple[EscalationStep, ...]]
+    inhibitions: tuple[Inhibition, ...]
     evaluation_interval_s: float
     server: ServerPlan
     storage: StoragePlan

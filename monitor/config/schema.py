@@ -24,6 +24,7 @@ from monitor.config.plan_models import (
     SlaFileModel,
     SlaModel,
 )
+from monitor.config.route_models import EscalationModel, InhibitionModel, RootRouteModel
 from monitor.config.slo_models import BurnAlertsModel, MaintenanceModel, SloModel
 from monitor.config.values import Listen, Network, ObjectiveShare, Url, UrlPath, at_least
 from monitor.config.witnesses import parse_witness
@@ -97,6 +98,8 @@ class DeploymentModel(Model):
     version: VersionModel | None = None
     probes: tuple[AnyProbe, ...] | None = Field(default=None, min_length=1)
     rollback: RollbackModel | None = None
+    depends_on: tuple[Name, ...] = ()
+    """Deployments without which it cannot work: while they are down, it is not their fault."""
 
 
 class ServerModel(Model):
@@ -143,6 +146,10 @@ class SettingsModel(Model):
     burn_alerts: BurnAlertsModel = BurnAlertsModel()
     maintenance: tuple[MaintenanceModel, ...] = ()
     repeat_interval_s: Interval = 14400.0
+    route: RootRouteModel = RootRouteModel()
+    inhibit: tuple[InhibitionModel, ...] | None = None
+    """Instead of the rule that critical alerts hide lesser ones of the same deployment."""
+    escalation: EscalationModel = EscalationModel()
     server: ServerModel = ServerModel()
     storage: StorageModel = StorageModel()
     shutdown_grace_s: Duration = 10.0

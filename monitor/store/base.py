@@ -19,6 +19,7 @@ from monitor.model import (
     Owed,
     Release,
     RollbackRecord,
+    Silence,
     Transition,
     WindowRow,
 )
@@ -55,6 +56,7 @@ class Batch:
     rollbacks: Sequence[RollbackRecord] = ()
     windows: Sequence[WindowRow] = ()
     corrections: Sequence[Correction] = ()
+    silences: Sequence[Silence] = ()
     born: Sequence[tuple[str, float]] = ()
     """(target, first time it was monitored)."""
     heartbeats: Sequence[HeartbeatRow] = ()
@@ -75,6 +77,7 @@ class Batch:
             or self.rollbacks
             or self.windows
             or self.corrections
+            or self.silences
             or self.born
             or self.heartbeats
             or self.seen_at is not None
@@ -92,6 +95,7 @@ def merge(first: Batch, second: Batch) -> Batch:
     incidents = {row.id: row for row in (*first.incidents, *second.incidents)}
     windows = {(row.owner, row.part): row for row in (*first.windows, *second.windows)}
     corrections = {row.id: row for row in (*first.corrections, *second.corrections)}
+    silences = {row.id: row for row in (*first.silences, *second.silences)}
     heartbeats = {row.name: row for row in (*first.heartbeats, *second.heartbeats)}
     return Batch(
         transitions=(*first.transitions, *second.transitions),
@@ -101,6 +105,7 @@ def merge(first: Batch, second: Batch) -> Batch:
         releases=(*first.releases, *second.releases),
         windows=tuple(windows.values()),
         corrections=tuple(corrections.values()),
+        silences=tuple(silences.values()),
         born=(*first.born, *second.born),
         heartbeats=tuple(heartbeats.values()),
         seen_at=second.seen_at or first.seen_at,
@@ -123,6 +128,7 @@ class State:
     """Of targets that nothing newer is known of than what schema version 2 stored."""
     corrections: Sequence[Correction] = ()
     """In the order in which they were made."""
+    silences: Sequence[Silence] = ()
     born: Sequence[tuple[str, float]] = ()
     heartbeats: Sequence[HeartbeatRow] = ()
     seen_at: float | None = None

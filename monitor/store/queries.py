@@ -23,6 +23,7 @@ from monitor.store.rows import (
     OWED,
     RELEASES,
     ROLLBACKS,
+    SILENCES,
     TRANSITIONS,
     WINDOWS,
     Mark,
@@ -69,6 +70,7 @@ _OLD = {
     "attempts": "at < :cut",
     "heartbeats": "at < :cut",
     "corrections": 'at < :cut AND "end" < :cut',
+    "silences": "ends_at < :cut",
     "releases": f"at < :cut AND id NOT IN ({_LATEST_RELEASES})",
     "rollbacks": f"at < :cut AND state NOT IN ({_UNDER_WAY}) AND id NOT IN ({_LATEST_ROLLBACKS})",
 }
@@ -89,6 +91,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
     ROLLBACKS.write(connection, batch.rollbacks)
     WINDOWS.write(connection, batch.windows)
     CORRECTIONS.write(connection, batch.corrections)
+    SILENCES.write(connection, batch.silences)
     marks = [Mark(kind=_BORN, name=target, at=at) for target, at in batch.born]
     if batch.seen_at is not None:
         marks.append(Mark(kind=_SEEN, name="", at=batch.seen_at))
@@ -126,6 +129,7 @@ def load(connection: sqlite3.Connection, now: float) -> State:
         windows=WINDOWS.read(connection),
         buckets=BUCKETS.read(connection, "WHERE target NOT IN (SELECT owner FROM windows)"),
         corrections=CORRECTIONS.read(connection, "ORDER BY at, id"),
+        silences=SILENCES.read(connection, "ORDER BY at, id"),
         born=tuple((mark.name, mark.at) for mark in marks if mark.kind == _BORN),
         heartbeats=HEARTBEATS.read(connection),
         seen_at=seen_at,

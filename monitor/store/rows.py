@@ -18,6 +18,7 @@ from monitor.model import (
     HeartbeatRow,
     Incident,
     Owed,
+    Priority,
     Release,
     ReleaseStatus,
     RollbackRecord,
@@ -25,10 +26,12 @@ from monitor.model import (
     RollbackState,
     SendReason,
     Severity,
+    Silence,
     Told,
     Transition,
     WindowRow,
 )
+from monitor.store.codecs import ACKNOWLEDGEMENT, INCIDENT_ALERTS, MATCHERS
 from monitor.store.table import (
     BLOB,
     FLAG,
@@ -126,6 +129,14 @@ INCIDENTS = Table(
         "labels": MAPPING,
         "annotations": MAPPING,
         "notes": NOTES,
+        "alerts": INCIDENT_ALERTS,
+        "priority": enum(Priority),
+        "acknowledgement": ACKNOWLEDGEMENT,
+        "escalated": NOTES,
+        "called": TEXTS,
+        "hidden_by": TEXT,
+        "group": TEXT,
+        "covers": TEXTS,
     },
 )
 OWED = Table(
@@ -143,6 +154,9 @@ OWED = Table(
         "next_at": REAL,
         "parked": TEXT,
         "remote_key": TEXT,
+        "told_until": REAL,
+        "acknowledged_at": REAL,
+        "via": TEXT,
     },
 )
 ATTEMPTS = Table(
@@ -230,6 +244,22 @@ CORRECTIONS = Table(
         "is_undone": FLAG,
     },
 )
+SILENCES = Table(
+    name="silences",
+    make=Silence,
+    key=("id",),
+    codecs={
+        "id": TEXT,
+        "matchers": MATCHERS,
+        "owner": TEXT,
+        "reason": TEXT,
+        "starts_at": REAL,
+        "ends_at": REAL,
+        "at": REAL,
+        "ends_on_resolve": FLAG,
+        "ended_at": REAL,
+    },
+)
 MARKS = Table(
     name="marks",
     make=Mark,
@@ -253,6 +283,7 @@ TABLES: tuple[Table[Any], ...] = (
     BUCKETS,
     WINDOWS,
     CORRECTIONS,
+    SILENCES,
     MARKS,
     HEARTBEATS,
 )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from monitor.store.base import StoreError, StoreVersionError
+from monitor.store.table import Cell, seal
 
 Migration = Callable[[sqlite3.Connection], None]
 """Runs inside the one transaction of all migrations; must not end it."""
@@ -118,7 +119,72 @@ def add_windows(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_version_1, add_heartbeats, add_windows)
+def add_groups(connection: sqlite3.Connection) -> None:
+    """Keep the alerts of incidents, acknowledgements, escalations, digests and silences."""
+    widen(
+        connection,
+        "incidents",
+        {
+            "alerts": ("TEXT NOT NULL", "[]"),
+            "priority": ("TEXT NOT NULL", "P1"),
+            "acknowledgement": ("TEXT", None),
+            "escalated": ("TEXT NOT NULL", "[]"),
+            "called": ("TEXT NOT NULL", "[]"),
+            "hidden_by": ("TEXT NOT NULL", ""),
+            "group": ("TEXT NOT NULL", ""),
+            "covers": ("TEXT NOT NULL", "[]"),
+        },
+    )
+    widen(
+        connection,
+        "owed",
+        {
+            "told_until": ("REAL NOT NULL", 0.0),
+            "acknowledged_at": ("REAL", None),
+            "via": ("TEXT NOT NULL", ""),
+        },
+    )
+    connection.execute(
+        """CREATE TABLE silences (
+            id TEXT NOT NULL PRIMARY KEY, matchers TEXT NOT NULL, owner TEXT NOT NULL,
+            reason TEXT NOT NULL, starts_at REAL NOT NULL, ends_at REAL NOT NULL, at REAL NOT NULL,
+            ends_on_resolve INTEGER NOT NULL, ended_at REAL, seal INTEGER NOT NULL
+        ) STRICT"""
+    )
+
+
+def widen(
+    connection: sqlite3.Connection, table: str, columns: Mapping[str, tuple[str, Cell]]
+) -> None:
+    """Add columns (name -> type, what existing rows have) before the seal, and seal rows anew.
+
+    A row whose seal did not match stays recognisable as damaged.
+    """
+    (ddl,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    rows = connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - our own names
+    indexes = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND type = 'index' AND sql IS NOT NULL",
+        (table,),
+    ).fetchall()
+    added = ", ".join(f'"{name}" {kind}' for name, (kind, _) in columns.items())
+    connection.execute(f"DROP TABLE {table}")
+    connection.execute(ddl.replace("seal INTEGER NOT NULL", f"{added}, seal INTEGER NOT NULL"))
+    given = tuple(value for _, value in columns.values())
+    holes = ", ".join("?" * (len(rows[0]) + len(given))) if rows else ""
+    for row in rows:
+        cells = (*row[:-1], *given)
+        sealed = seal(cells) if seal(row[:-1]) == row[-1] else row[-1]
+        connection.execute(f"INSERT INTO {table} VALUES ({holes})", (*cells, sealed))  # noqa: S608
+    for (statement,) in indexes:
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    create_version_1,
+    add_heartbeats,
+    add_windows,
+    add_groups,
+)
 """`MIGRATIONS[n]` turns version n into n + 1; version 0 is an empty file."""
 
 

@@ -56,11 +56,13 @@ def _real(value: float) -> float | None:
     return None if math.isnan(value) else float(value) + 0.0
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
+    """Return `value`, or None for a number that JSON has no form for."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _dump(value: object) -> str:
+def dump(value: object) -> str:
+    """Return `value` as short JSON with clean texts."""
     return clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -71,13 +73,13 @@ REAL = Codec(_real)
 WHOLE = Codec(int)
 FLAG = Codec(int, bool)
 BLOB = Codec(bytes)
-TEXTS = Codec(lambda texts: _dump(list(texts)), lambda cell: tuple(json.loads(cell)))
+TEXTS = Codec(lambda texts: dump(list(texts)), lambda cell: tuple(json.loads(cell)))
 MAPPING = Codec(
-    lambda mapping: _dump({key: _finite(value) for key, value in mapping.items()}),
+    lambda mapping: dump({key: finite(value) for key, value in mapping.items()}),
     lambda cell: MappingProxyType(dict(json.loads(cell))),
 )
 NOTES = Codec(
-    lambda notes: _dump([[note.at, note.text] for note in notes]),
+    lambda notes: dump([[note.at, note.text] for note in notes]),
     lambda cell: tuple(Note(at=at, text=text) for at, text in json.loads(cell)),
 )
 
@@ -125,7 +127,7 @@ class Table(Generic[T]):
             None if each is None else encode(each)
             for each, encode in zip(self._take(value), self._encoders, strict=True)
         ]
-        return (*cells, _seal(tuple(cells)))
+        return (*cells, seal(tuple(cells)))
 
     def decode(self, row: tuple[Cell, ...]) -> T:
         """Return the value of a row.
@@ -133,7 +135,7 @@ class Table(Generic[T]):
         Raises:
             DamagedRowError: the row does not match its seal or means nothing.
         """
-        if _seal(row[:-1]) != row[-1]:
+        if seal(row[:-1]) != row[-1]:
             msg = f"a row of {self.name} does not match its checksum"
             raise DamagedRowError(msg)
         columns: dict[str, Any] = dict(zip(self._columns, row, strict=False))
@@ -171,7 +173,8 @@ class Table(Generic[T]):
             connection.executemany(self.upsert, map(self.encode, values))
 
 
-def _seal(cells: Sequence[Cell]) -> int:
+def seal(cells: Sequence[Cell]) -> int:
+    """Return the checksum of a row's columns."""
     # A blob, which is always the last column, is long: it is not spelled out first.
     blob = cells[-1] if isinstance(cells[-1], bytes) else b""
     return crc32(blob, crc32(ascii(cells[:-1] if blob else cells).encode("ascii")))
