@@ -143,6 +143,7 @@ class Incidents:
             if where[0] not in {PROBER_BLIND, CHANNEL_BROKEN}:
                 # It was flapping when the earlier process ended.
                 self._settling[where] = replace(_firing(where, now), after=AlertState.RESOLVED)
+        self._forget_closed()
 
     # --- alerts -----------------------------------------------------------------------------
 
@@ -240,17 +241,20 @@ class Incidents:
         _, group_by = routed(self.settings.route, labels, alert.channels)
         group = group_of(labels, group_by)
         known = [self._incidents[each] for each in self._groups.get(group, ())]
-        home = next((each for each in reversed(known) if joinable(each, alert, group, now)), None)
+        release = self._engine.release(alert.deployment)
+        revision = release.revision if release else None
+        home = next(
+            (each for each in reversed(known) if joinable(each, alert, group, revision, now)), None
+        )
         if home is not None:
             incident = join(home, alert)
         else:
             deployment = self._engine.specs[alert.deployment].deployment
-            release = self._engine.release(alert.deployment)
             key = incident_key(alert.rule, alert.deployment)
             incident = open_incident(
                 alert,
                 deployment,
-                revision=release.revision if release else None,
+                revision=revision,
                 group=group,
                 taken=any(
                     each.is_open and each.key == key for each in self._about(alert.deployment)

@@ -333,6 +333,12 @@ class Incident:
         return self.resolved_at is None
 
     @property
+    def asks_for_rollback(self) -> Incident | IncidentAlert:
+        """The alert for which it may be rolled back: the first that wants it and is not over."""
+        asking = (each for each in self.alerts if each.rollback)
+        return min(asking, key=lambda each: not each.is_open, default=self)
+
+    @property
     def changed_at(self) -> float:
         """When an alert joined or ended last."""
         moments = [(each.resolved_at or 0.0, each.opened_at) for each in self.alerts]
@@ -497,6 +503,8 @@ class Owed:
     """The acknowledgement that was told last."""
     via: str = ""
     """Id of the digest that speaks for the incident on this channel; "" when none does."""
+    key: str = ""
+    """The dedup key that opened it there, when it is not the incident's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

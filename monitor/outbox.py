@@ -71,6 +71,11 @@ class _Job:
     row: Owed
     reason: SendReason
 
+    @property
+    def key(self) -> str:
+        """The dedup key that the receiver knows it by."""
+        return self.row.key or self.incident.key
+
 
 class Outbox:
     """Level-triggered delivery; `work(channel)` runs once for every channel in `channels()`."""
@@ -224,10 +229,10 @@ class Outbox:
         """
         heads: dict[str, tuple[_Job, float]] = {}
         for job, due in sorted(self._owed(channel), key=lambda each: each[0].incident.opened_at):
-            head = heads.get(job.incident.key)
+            head = heads.get(job.key)
             # What was refused for good waits behind the next episode's page, not before it.
             if head is None or head[0].row.parked:
-                heads[job.incident.key] = job, max(due, self._quiet_until.get(channel, 0.0))
+                heads[job.key] = job, max(due, self._quiet_until.get(channel, 0.0))
         return list(heads.values())
 
     def _owed(self, channel: str) -> list[tuple[_Job, float]]:
@@ -242,8 +247,8 @@ class Outbox:
             if incident is None or row.via:
                 continue
             if row.told is Told.OPEN or row.uncertain is not None:
-                latest = max(incident.opened_at, open_there.get(incident.key, 0.0))
-                open_there[incident.key] = latest
+                key = row.key or incident.key
+                open_there[key] = max(incident.opened_at, open_there.get(key, 0.0))
             seen = part(incident, channel)
             owed = self._reason(seen, row, notifier)
             if owed is not None:
@@ -253,7 +258,7 @@ class Outbox:
             jobs = [
                 (job, due)
                 for job, due in jobs
-                if open_there.get(job.incident.key, 0.0) <= job.incident.opened_at
+                if open_there.get(job.key, 0.0) <= job.incident.opened_at
             ]
         return jobs
 
@@ -331,7 +336,7 @@ class Outbox:
 
     async def _attempt(self, job: _Job) -> None:
         notifier = self._settings.notifiers[job.row.channel]
-        row = replace(job.row, intent=job.reason)
+        row = replace(job.row, intent=job.reason, key=self._key(job, notifier))
         self._keep(row)
         self._sending.add(row.channel)
         try:
@@ -340,7 +345,7 @@ class Outbox:
             now = self._clock.now()
             message = Message(
                 reason=job.reason,
-                incident=job.incident,
+                incident=replace(job.incident, key=row.key or job.incident.key),
                 # Receivers compare a signature's time with their own clock.
                 at=self._clock.wall(now),
                 may_be_repeated=row.uncertain is job.reason and not notifier.deduplicates,
@@ -374,6 +379,20 @@ class Outbox:
         finally:
             self._sending.discard(row.channel)
         self._forget_settled()
+
+    def _key(self, job: _Job, notifier: Notifier) -> str:
+        """Return the key to open under, "" for the incident's own.
+
+        Under its own it would go into an earlier one of which the receiver refused the end, and
+        call nobody.
+        """
+        row, incident = job.row, job.incident
+        if row.key or row.told is not Told.NOTHING or not notifier.deduplicates:
+            return row.key
+        rows = self._rows[row.channel]
+        before = [rows[each] for each in self._keys[incident.key] - {incident.id} if each in rows]
+        is_open = any(each.told is Told.OPEN and not each.key and not each.via for each in before)
+        return f"{incident.key}/{incident.id}" if is_open and row.uncertain is None else ""
 
     async def _send(self, notifier: Notifier, message: Message, row: Owed) -> Delivery:
         try:

@@ -175,11 +175,11 @@ class Recovery:
             deployment=incident.deployment,
             environment=incident.environment,
             service=incident.service,
-            rule=incident.rule,
+            rule=incident.asks_for_rollback.rule,
             from_revision=revision,
             to_revision=evidence.previous_revision,
             at=now,
-            reason=incident.summary,
+            reason=incident.asks_for_rollback.summary,
         )
         if not decision.allowed:
             state = RollbackState.DRY_RUN if decision.dry_run else RollbackState.BLOCKED

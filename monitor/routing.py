@@ -199,13 +199,18 @@ def open_own_incident(
     return open_incident(alert, us, revision=None)
 
 
-def joinable(incident: Incident, alert: IncidentAlert, group: str, now: float) -> bool:
-    """Return whether `alert` is part of what `incident` is about.
+def joinable(
+    incident: Incident, alert: IncidentAlert, group: str, revision: str | None, now: float
+) -> bool:
+    """Return whether `alert`, on a release, is part of what `incident` is about.
 
-    It is not when nobody would be called for it who should be: long after the last alert joined,
-    for an alert that was over for a while, or where a receiver was told of the end already.
+    It is not when nobody would be called for it who should be: on another release, long after the
+    last alert joined, for an alert that was over for a while, or where a receiver was told of the
+    end already.
     """
     if not incident.is_open or incident.group != group or incident.covers:
+        return False
+    if None not in {revision, incident.revision} and revision != incident.revision:
         return False
     earlier = [each for each in incident.alerts if _is_same(each, alert)]
     if any(each.is_open or each.resolved_at < now - AGAIN_S for each in earlier):  # type: ignore[operator]
@@ -263,7 +268,7 @@ def part(incident: Incident, channel: str) -> Incident:
     A receiver that none of the alerts names (the fallback, an escalation) sees the whole.
     """
     own = tuple(each for each in incident.alerts if channel in each.channels)
-    if not own or len(own) == len(incident.alerts):
+    if incident.covers or not own or len(own) == len(incident.alerts):
         return incident
     lead = own[0]
     ends = [each.resolved_at for each in own if each.resolved_at is not None]
@@ -400,14 +405,14 @@ def owed_reason(
         if row.told is Told.NOTHING and row.uncertain is None:
             if not repeats or incident.hidden_by:
                 return None
-            return SendReason.RESOLVED, max(row.next_at, _first_at(incident, tempo))
+            return SendReason.RESOLVED, max(row.next_at, _waits_until(incident, tempo))
         return SendReason.RESOLVED, row.next_at
     if row.told is Told.RESOLVED or incident.hidden_by:
         return None
     if row.told is Told.NOTHING:
         called = row.channel in incident.called
         reason = SendReason.ESCALATED if called else SendReason.FIRST
-        return reason, max(row.next_at, 0.0 if called else _first_at(incident, tempo))
+        return reason, max(row.next_at, 0.0 if called else _waits_until(incident, tempo))
     if row.told_at is None:
         return None
     ack = incident.acknowledgement
@@ -432,10 +437,10 @@ def owed_reason(
     return reason, due
 
 
-def _first_at(incident: Incident, tempo: Tempo) -> float:
+def _waits_until(incident: Incident, tempo: Tempo) -> float:
     """Return when the first message is due: at once if it began long enough ago."""
     if incident.started_at <= incident.opened_at - tempo.wait_s:
-        return incident.opened_at
+        return 0.0
     return incident.opened_at + tempo.wait_s
 
 
@@ -443,7 +448,7 @@ def _tick(incident: Incident, at: float, tempo: Tempo) -> float:
     """Return the first moment, from `at` on, at which the group's news are told."""
     if tempo.interval_s == 0:
         return at
-    first = _first_at(incident, tempo)
+    first = max(incident.opened_at, _waits_until(incident, tempo))
     steps = math.ceil((at - first) / tempo.interval_s)
     return first + max(1, steps) * tempo.interval_s
 

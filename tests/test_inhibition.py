@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
+from monitor.incidents import Incidents
 from monitor.inhibition import covering
 from monitor.model import Incident, Outcome, Severity
 from monitor.pipeline import Pipeline
+from monitor.slo.alerting import AlertRule
 from monitor.slo.burn import default_tiers
 from monitor.slo.burning import BurnCondition, tier_rules
 from monitor.slo.engine import Engine
@@ -74,8 +77,12 @@ class Shop(Bench):
         super().__init__(**kwargs)  # type: ignore[arg-type]
         first, *more = objectives
         self.spec = replace(SPEC, objective=first, more_objectives=tuple(more))
-        own = self.pipeline.engine.rules
-        self.pipeline.engine = Engine((self.spec,), own, self.clock.now())
+        self.use(self.pipeline.engine.rules)
+
+    def use(self, rules: Sequence[AlertRule]) -> None:
+        engine = Engine((self.spec,), rules, self.clock.now())
+        self.pipeline.engine = engine
+        self.pipeline.book = Incidents(engine, self.pipeline.book.settings)
 
     async def many(self, outcome: Outcome, count: int) -> None:
         for _ in range(count):
@@ -110,7 +117,7 @@ def test_without_a_rule_the_fastest_tier_of_the_first_objective_tells() -> None:
 
     async def story() -> None:
         shop = Shop(OBJECTIVE, ERRORS, flush_s=60.0)
-        shop.pipeline.engine = Engine((shop.spec,), (), shop.clock.now())
+        shop.use(())
         await shop.many(GOOD, 400)
         await shop.many(BAD, 60)
         assert shop.opened == ["availability_burn_1h"]

@@ -72,11 +72,16 @@ class Scripted:
 class Bench:
     """An outbox with its workers running."""
 
-    def __init__(self, fallback: str | None = None, **notifiers: Scripted) -> None:
+    def __init__(
+        self, fallback: str | None = None, digest_above: int = 10, **notifiers: Scripted
+    ) -> None:
         self.store = MemoryStore()
         clock = VirtualClock(asyncio.get_running_loop(), START)
         settings = OutboxSettings(
-            notifiers=notifiers, fallback=fallback, tempo=Tempo(repeat_s=3600.0)
+            notifiers=notifiers,
+            fallback=fallback,
+            digest_above=digest_above,
+            tempo=Tempo(repeat_s=3600.0),
         )
         self.outbox = Outbox(clock, self.store, settings, Telemetry(), random.Random(1))  # noqa: S311 - a test
         self._tasks: list[asyncio.Task[None]] = []
@@ -419,7 +424,7 @@ def test_retry_after_silences_the_whole_channel() -> None:
 
     async def story() -> None:
         channel = Scripted(LATER, takes_s=0.1)
-        bench = Bench(a=channel)
+        bench = Bench(a=channel, digest_above=100)
         bench.start()
         bench.outbox.notice([incident(n) for n in range(50)])
         await asyncio.sleep(29)

@@ -51,9 +51,10 @@ def gather(
     rollback = next(
         (each.rollback for each in plan.deployments if each.deployment.name == name), None
     )
-    rule = next((each for each in plan.rules if each.name == incident.rule), None)
+    asking = incident.asks_for_rollback
+    rule = next((each for each in plan.rules if each.name == asking.rule), None)
     alerts = {(each.rule, each.deployment): each for each in engine.alerts()}
-    status = alerts.get((incident.rule, name))
+    status = alerts.get((asking.rule, name))
     return Evidence(
         revision=release.revision if release else None,
         previous_revision=engine.previous_revision(name) if known else None,
@@ -66,8 +67,8 @@ def gather(
         wanted=rollback is not None
         and rule is not None
         and (rule.rollback or rule.name in rollback.rules),
-        started_at=incident.started_at,
-        fired_at=incident.opened_at,
+        started_at=asking.started_at,
+        fired_at=asking.opened_at,
         blames_samples=rule is not None
         and any(signal.kind in _BLAMES_SAMPLES for signal in rule.condition.signals),
         bad_samples=window.bad if window else 0,

@@ -157,6 +157,7 @@ OWED = Table(
         "told_until": REAL,
         "acknowledged_at": REAL,
         "via": TEXT,
+        "key": TEXT,
     },
 )
 ATTEMPTS = Table(

@@ -142,6 +142,7 @@ def add_groups(connection: sqlite3.Connection) -> None:
             "told_until": ("REAL NOT NULL", 0.0),
             "acknowledged_at": ("REAL", None),
             "via": ("TEXT NOT NULL", ""),
+            "key": ("TEXT NOT NULL", ""),
         },
     )
     connection.execute(

@@ -17,6 +17,7 @@ from monitor.model import (
     Correction,
     DeliveryResult,
     Incident,
+    Matcher,
     Note,
     Owed,
     Release,
@@ -26,6 +27,7 @@ from monitor.model import (
     RollbackState,
     SendReason,
     Severity,
+    Silence,
     Told,
     Transition,
     WindowRow,
@@ -152,6 +154,18 @@ class Make:
         }
         return Correction(**(fields | changes))
 
+    def silence(self, name: str = "s1", **changes: Any) -> Silence:
+        fields = {
+            "id": name,
+            "matchers": (Matcher(name="rule", operator="=", value="HighErrorRate"),),
+            "owner": "ana",
+            "reason": "known",
+            "starts_at": NOW,
+            "ends_at": NOW + 3600,
+            "at": NOW,
+        }
+        return Silence(**(fields | changes))
+
     def batch(self, name: str = "i1") -> Batch:
         """One of everything, told apart from other batches by `name`."""
         return Batch(
@@ -164,6 +178,7 @@ class Make:
             rollbacks=(self.rollback(name),),
             windows=tuple(self.window(name, part=f"counts/{age}") for age in range(10)),
             corrections=(self.correction(),),
+            silences=(self.silence(),),
             born=((name, NOW - 86400),),
             seen_at=NOW,
         )

@@ -47,6 +47,7 @@ def test_state_survives_reopening(tmp_path: Path, open_database: OpenDatabase, m
         rollbacks=batch.rollbacks,
         windows=batch.windows,
         corrections=batch.corrections,
+        silences=batch.silences,
         born=batch.born,
         seen_at=batch.seen_at,
     )

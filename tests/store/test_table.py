@@ -26,6 +26,7 @@ from monitor.model import (
     Release,
     RollbackRecord,
     Severity,
+    Silence,
     Transition,
     WindowRow,
 )
@@ -45,6 +46,7 @@ VALUE_OF: dict[str, type] = {
     "buckets": BucketRow,
     "windows": WindowRow,
     "corrections": Correction,
+    "silences": Silence,
     "marks": Mark,
     "heartbeats": HeartbeatRow,
 }
