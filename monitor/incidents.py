@@ -23,6 +23,7 @@ from monitor.model import (
     Transition,
 )
 from monitor.routing import (
+    EVERYTHING,
     EscalationStep,
     Route,
     alert_of,
@@ -64,7 +65,7 @@ class IncidentSettings:
     """Who is told that we cannot see, or cannot tell."""
     rollback_rules: frozenset[Where] = frozenset()
     """(rule, deployment) pairs whose incidents ask for a rollback."""
-    route: Route = Route()
+    route: Route = EVERYTHING
     escalation: Mapping[Priority, tuple[EscalationStep, ...]] = field(default_factory=dict)
     inhibitions: tuple[Inhibition, ...] = TIERS
     depends_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -166,7 +167,9 @@ class Incidents:
         if not transition.reason and self._is_flapping(where, transition.at):
             self._settling[where] = transition
             text = "flapping: it counts as over after 15 quiet minutes"
-            return self._changed([_noted_once(self._incidents[key], text, transition.at)])
+            known = self._incidents[key]
+            noted = _noted_once(known, text, transition.at)
+            return [] if noted is known else self._changed([noted])
         return self._changed([end_alert(self._incidents[key], transition)])
 
     def settle(self, now: float, broken: Mapping[str, str]) -> list[Incident]:
@@ -282,7 +285,14 @@ class Incidents:
         suspects = [each for name in (alert.deployment, *wanted) for each in self._about(name)]
         if any("deployment" not in each.equal for each in inhibitions):
             suspects = list(self._incidents.values())
-        source = inhibiting(self._labels(alert), suspects, inhibitions, self._labels, wanted, now)
+        source = inhibiting(
+            self._labels(alert),
+            suspects,
+            inhibitions,
+            labels_of=self._labels,
+            depends_on=wanted,
+            now=now,
+        )
         if source is not None:
             return "inhibition", f"{source.rule} on {source.deployment} fires"
         if isinstance(rule.condition, BurnCondition):

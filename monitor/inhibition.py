@@ -69,6 +69,7 @@ def inhibiting(
     labels: Mapping[str, str],
     incidents: Iterable[Incident],
     inhibitions: Sequence[Inhibition],
+    *,
     labels_of: Callable[[IncidentAlert], Mapping[str, str]],
     depends_on: Sequence[str],
     now: float,

@@ -27,7 +27,7 @@ from monitor.model import (
     Told,
 )
 from monitor.notify.base import Notifier
-from monitor.routing import Tempo, digest_of, owed_reason, part, settle, urgency
+from monitor.routing import AT_ONCE, Tempo, digest_of, owed_reason, part, settle, urgency
 from monitor.store.base import Batch, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class OutboxSettings:
     fallback: str | None = None
     fallback_after_s: float = 300.0
     """The fallback gets what a channel did not take within this time."""
-    tempo: Tempo = Tempo()
+    tempo: Tempo = AT_ONCE
     digest_above: int = 10
     """More first messages than this at once become one."""
     page_url: str | None = None
@@ -367,7 +367,12 @@ class Outbox:
             if delivery.retry_after_s is not None:
                 self._quiet_until[row.channel] = self._clock.now() + delivery.retry_after_s
             row = settle(
-                row, job.reason, delivery, job.incident, self._clock.now(), self._rng.random()
+                row,
+                job.reason,
+                delivery,
+                job.incident,
+                now=self._clock.now(),
+                jitter=self._rng.random(),
             )
             self._keep(row)
             rows = [row]

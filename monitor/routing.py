@@ -75,6 +75,10 @@ class Tempo:
     repeat_s: float = 4 * 3600.0
 
 
+EVERYTHING = Route()
+AT_ONCE = Tempo()
+
+
 def routed(
     root: Route, labels: Mapping[str, str], channels: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -397,44 +401,51 @@ def owed_reason(
     told nothing before the end gets the whole story in the single message "resolved", except
     where an open would page somebody about what is over (`repeats` False), or it was hidden.
     """
-    if row.via:
+    if row.via or row.told is Told.RESOLVED or (incident.is_open and incident.hidden_by):
         return None
     if not incident.is_open:
-        if row.told is Told.RESOLVED:
-            return None
-        if row.told is Told.NOTHING and row.uncertain is None:
-            if not repeats or incident.hidden_by:
-                return None
-            return SendReason.RESOLVED, max(row.next_at, _waits_until(incident, tempo))
-        return SendReason.RESOLVED, row.next_at
-    if row.told is Told.RESOLVED or incident.hidden_by:
-        return None
+        return _end_owed(incident, row, repeats, tempo)
     if row.told is Told.NOTHING:
         called = row.channel in incident.called
         reason = SendReason.ESCALATED if called else SendReason.FIRST
         return reason, max(row.next_at, 0.0 if called else _waits_until(incident, tempo))
-    if row.told_at is None:
-        return None
     ack = incident.acknowledgement
     if updates and ack is not None and ack.at != row.acknowledged_at:
         return SendReason.ACKNOWLEDGED, row.next_at
     found = []
     if updates and incident.changed_at > row.told_until:
-        at = _tick(incident, incident.changed_at, tempo)
-        found.append((max(row.next_at, at), SendReason.NEW_ALERTS))
-    if repeats and repeat_s is not None:
-        found.append((max(row.next_at, row.told_at + repeat_s), SendReason.REPEAT))
-    elif repeats:
-        due = _tick(incident, math.nextafter(row.told_at + tempo.repeat_s, math.inf), tempo)
-        if tempo.interval_s == 0:
-            due = row.told_at + tempo.repeat_s
-        if ack is not None:
-            due = max(due, ack.until)
-        found.append((max(row.next_at, due), SendReason.REPEAT))
+        found.append((_tick(incident, incident.changed_at, tempo), SendReason.NEW_ALERTS))
+    if repeats and row.told_at is not None:
+        found.append((_repeat_at(incident, row.told_at, tempo, repeat_s), SendReason.REPEAT))
     if not found:
         return None
     due, reason = min(found, key=lambda each: each[0])
-    return reason, due
+    return reason, max(row.next_at, due)
+
+
+def _end_owed(
+    incident: Incident,
+    row: Owed,
+    repeats: bool,  # noqa: FBT001 - passed on
+    tempo: Tempo,
+) -> tuple[SendReason, float] | None:
+    if row.told is Told.OPEN or row.uncertain is not None:
+        return SendReason.RESOLVED, row.next_at
+    if not repeats or incident.hidden_by:
+        return None
+    return SendReason.RESOLVED, max(row.next_at, _waits_until(incident, tempo))
+
+
+def _repeat_at(incident: Incident, told_at: float, tempo: Tempo, own_s: float | None) -> float:
+    """Return when a reminder is due: not while somebody works on it, and with the group's news."""
+    if own_s is not None:
+        return told_at + own_s
+    due = told_at + tempo.repeat_s
+    if tempo.interval_s > 0:
+        # Older than the interval, not as old: Alertmanager's 4 h are 4 h 05 min as well.
+        due = _tick(incident, math.nextafter(due, math.inf), tempo)
+    ack = incident.acknowledgement
+    return due if ack is None else max(due, ack.until)
 
 
 def _waits_until(incident: Incident, tempo: Tempo) -> float:
@@ -459,7 +470,13 @@ def urgency(incident: Incident) -> tuple[int, float]:
 
 
 def settle(
-    row: Owed, reason: SendReason, delivery: Delivery, told: Incident, now: float, jitter: float
+    row: Owed,
+    reason: SendReason,
+    delivery: Delivery,
+    told: Incident,
+    *,
+    now: float,
+    jitter: float,
 ) -> Owed:
     """Return the row after an attempt to say how things stand in `told`.
 

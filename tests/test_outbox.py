@@ -16,6 +16,7 @@ from monitor.model import (
     Delivery,
     DeliveryResult,
     Incident,
+    IncidentAlert,
     Message,
     Note,
     Owed,
@@ -54,15 +55,20 @@ class Scripted:
         repeats: bool = True,
     ) -> None:  # fmt: skip
         self.said: list[tuple[float, str, SendReason, bool]] = []
+        self.heard: list[Incident] = []
         self.deduplicates, self.repeats = deduplicates, repeats
         self.updates, self.repeat_s = True, None
         self._script, self._takes_s = list(script), takes_s
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
         at = asyncio.get_running_loop().time()
+        self.heard.append(message.incident)
         self.said.append((at, message.incident.id, message.reason, message.may_be_repeated))
         await asyncio.sleep(self._takes_s)
         return self._script.pop(0) if self._script else OK
+
+    def recover(self) -> None:
+        self._script.clear()
 
     @property
     def reasons(self) -> list[SendReason]:
@@ -398,7 +404,7 @@ def test_episodes_of_one_key_go_out_in_their_order() -> None:
 
 
 def test_a_resolve_refused_for_good_does_not_close_the_next_episode() -> None:
-    """The page of the next episode goes first, and the parked resolve waits for its end."""
+    """They are known by different keys there, so that neither can end the other."""
 
     async def story() -> None:
         pager = Scripted(OK, REFUSED, deduplicates=True, repeats=False)
@@ -410,10 +416,9 @@ def test_a_resolve_refused_for_good_does_not_close_the_next_episode() -> None:
         await asyncio.sleep(20)
         bench.outbox.notice([incident(2, key="k", opened_at=START + 30)])
         await asyncio.sleep(3 * 3600)
-        assert [(name, reason) for _, name, reason, _ in pager.said][2:] in (
-            [("i2", FIRST)],
-            [("i1", RESOLVED), ("i2", FIRST)],
-        )
+        assert sorted((each.id, each.key) for each in pager.heard[2:]) == [
+            ("i1", "k"), ("i2", "k/i2"),
+        ]  # fmt: skip
         bench.stop()
 
     play(story)
@@ -473,5 +478,174 @@ def test_only_the_message_that_may_have_arrived_is_marked() -> None:
             (FIRST, False),
             (RESOLVED, False),
         ]
+
+    play(story)
+
+
+def many(count: int, channels: tuple[str, ...] = ("a",), **changes: object) -> list[Incident]:
+    """Return incidents of as many deployments, each with its alert."""
+    return [
+        replace(each, alerts=(one_alert(each),))
+        for n in range(count)
+        for each in [incident(n, channels, deployment=f"d{n}", opened_at=START, **changes)]
+    ]
+
+
+def one_alert(of: Incident) -> IncidentAlert:
+    return IncidentAlert(
+        rule=of.rule, deployment=of.deployment, severity=of.severity, channels=of.channels,
+        condition="true", summary="", started_at=of.started_at, opened_at=of.opened_at,
+        resolved_at=of.resolved_at,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("repeats", [True, False], ids=["Slack", "PagerDuty"])
+def test_a_storm_is_one_message_and_so_is_its_end(repeats: bool) -> None:  # noqa: FBT001 - a table
+    """5,000 targets go down: one opening that counts them, one end; nothing is left behind."""
+
+    async def story() -> None:
+        channel = Scripted(deduplicates=not repeats, repeats=repeats)
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice(many(5000))
+        await asyncio.sleep(60)
+        [(_, name, reason, _)] = channel.said
+        assert reason is FIRST
+        assert channel.heard[0].rule == "5000 alerts"
+        bench.outbox.notice(many(5000, resolved_at=START + 60)[1:])
+        await asyncio.sleep(60)
+        assert all(each[1] == name and each[2] is not RESOLVED for each in channel.said)
+        bench.outbox.notice(many(5000, resolved_at=START + 120)[:1])
+        await asyncio.sleep(60)
+        bench.stop()
+        assert channel.said[-1][1:3] == (name, RESOLVED)
+        assert bench.outbox.rows() == ()
+
+    play(story)
+
+
+def test_a_channel_that_was_dead_for_hours_gets_one_digest() -> None:
+    """1,000 incidents wait for six hours: memory stays as it is, and one message tells them all."""
+
+    async def story() -> None:
+        channel = Scripted(*[LATER] * 100_000, takes_s=0.1)
+        bench = Bench(a=channel, digest_above=10)
+        bench.start()
+        every = many(1000)
+        bench.outbox.notice(every)
+        await asyncio.sleep(60)
+        size = len(bench.outbox.rows())
+        for hour in range(6):
+            bench.outbox.notice(every[hour * 100 : hour * 100 + 100])
+            await asyncio.sleep(3600)
+        assert len(bench.outbox.rows()) == size
+        channel.recover()
+        said = len(channel.said)
+        await asyncio.sleep(600)
+        bench.stop()
+        assert [reason for _, _, reason, _ in channel.said[said:]] == [FIRST]
+        assert len(channel.heard[-1].alerts) == 1000
+
+    play(story)
+
+
+def test_a_digest_that_was_told_is_ended_after_a_restart() -> None:
+    """What a digest speaks for is known from the store; nobody is told twice."""
+
+    async def story() -> None:
+        channel = Scripted(takes_s=0.1)
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice(many(50))
+        await asyncio.sleep(60)
+        bench.stop()
+        owed = {(row.channel, row.incident): row for row in bench.store.all_of("owed")}
+        stored = {each.id: each for each in bench.store.all_of("incidents")}
+        again = Bench(a=channel)
+        again.outbox.restore(
+            [*stored.values(), *many(50, resolved_at=START + 90)], tuple(owed.values())
+        )
+        again.start()
+        await asyncio.sleep(60)
+        again.stop()
+        assert channel.reasons == [FIRST, RESOLVED]
+
+    play(story)
+
+
+def test_the_fallback_hears_what_a_channel_did_not_take_in_time() -> None:
+    """A channel that says "later" for long is not waited for: somebody else is called."""
+
+    async def story() -> None:
+        stuck, console = Scripted(*[LATER] * 1000), Scripted()
+        bench = Bench(fallback="console", stuck=stuck, console=console)
+        bench.start()
+        bench.outbox.notice([incident(0, ("stuck",))])
+        await asyncio.sleep(290)
+        assert console.said == []
+        await asyncio.sleep(60)
+        bench.stop()
+        assert console.reasons == [FIRST]
+
+    play(story)
+
+
+def test_an_opening_does_not_go_into_an_incident_whose_end_was_refused() -> None:
+    """Under the same key it would call nobody: the receiver gets another one."""
+
+    async def story() -> None:
+        pager = Scripted(OK, REFUSED, deduplicates=True, repeats=False)
+        bench = Bench(a=pager)
+        bench.start()
+        first, second = incident(0, key="k"), incident(1, key="k")
+        bench.outbox.notice([first])
+        await asyncio.sleep(10)
+        bench.outbox.notice([replace(first, resolved_at=START + 10)])
+        await asyncio.sleep(10)
+        bench.outbox.notice([second])
+        await asyncio.sleep(10)
+        bench.outbox.notice([replace(second, resolved_at=START + 30)])
+        await asyncio.sleep(2 * 3600)
+        bench.stop()
+        assert [(each.id, each.key) for each in pager.heard] == [
+            ("i0", "k"), ("i0", "k"), ("i1", "k/i1"), ("i0", "k"), ("i1", "k/i1"),
+        ]  # fmt: skip
+
+    play(story)
+
+
+def test_nothing_is_said_of_a_hidden_incident_but_its_end() -> None:
+    """A silence stops reminders and news; whoever was told hears that it is over."""
+
+    async def story() -> None:
+        channel = Scripted()
+        bench = Bench(a=channel)
+        bench.start()
+        bench.outbox.notice([incident(0), incident(1, hidden_by="a silence")])
+        await asyncio.sleep(60)
+        bench.outbox.notice([incident(0, hidden_by="a silence")])
+        await asyncio.sleep(5 * 3600)
+        over = {"hidden_by": "a silence", "resolved_at": START + 9}
+        bench.outbox.notice([incident(0, **over), incident(1, **over)])
+        await asyncio.sleep(60)
+        bench.stop()
+        assert [each[1:3] for each in channel.said] == [("i0", FIRST), ("i0", RESOLVED)]
+
+    play(story)
+
+
+def test_a_channel_that_refuses_for_good_is_known_as_broken_until_it_works() -> None:
+    """What the pipeline tells elsewhere; a delivery ends it."""
+
+    async def story() -> None:
+        bench = Bench(a=Scripted(REFUSED))
+        bench.start()
+        bench.outbox.notice([incident(0)])
+        await asyncio.sleep(10)
+        assert bench.outbox.broken == {"a": "invalid_token"}
+        bench.outbox.notice([incident(1)])
+        await asyncio.sleep(10)
+        bench.stop()
+        assert bench.outbox.broken == {}
 
     play(story)

@@ -19,9 +19,11 @@ from monitor.app.vitals import Vitals
 from monitor.config.errors import ConfigErrors
 from monitor.config.plan import BoundProbe, Plan
 from monitor.confirmer import Confirmer, Subject
-from monitor.incidents import IncidentSettings
+from monitor.incidents import Hidden, IncidentSettings
 from monitor.metrics import Telemetry
 from monitor.model import (
+    Acknowledge,
+    Acknowledgement,
     Correction,
     Deployment,
     Incident,
@@ -29,6 +31,7 @@ from monitor.model import (
     Release,
     RollbackRecord,
     Sample,
+    Silence,
     Target,
 )
 from monitor.outbox import Outbox, OutboxSettings
@@ -246,6 +249,24 @@ class App:
     async def accept_correction(self, correction: Correction) -> None:
         """Take in a correction; raises asyncio.QueueFull when overloaded."""
         self.pipeline.accept(correction)
+
+    def silences(self) -> Sequence[Silence]:
+        """Silences, newest first."""
+        return tuple(sorted(self.pipeline.book.silences.values(), key=lambda s: s.at, reverse=True))
+
+    def hidden(self) -> Sequence[Hidden]:
+        """Alerts that fire and that nobody is told of, and why."""
+        return self.pipeline.book.hidden()
+
+    async def accept_silence(self, silence: Silence) -> None:
+        """Take in a silence; raises asyncio.QueueFull when overloaded."""
+        self.pipeline.accept(silence)
+
+    async def accept_acknowledgement(
+        self, incident: str, acknowledgement: Acknowledgement | None
+    ) -> None:
+        """Take in an acknowledgement; raises asyncio.QueueFull when overloaded."""
+        self.pipeline.accept(Acknowledge(incident=incident, acknowledgement=acknowledgement))
 
     def ready(self) -> str | None:
         """None when ready, else why not."""

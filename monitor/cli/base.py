@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import httpx2
 
 DEFAULT_URL = "http://127.0.0.1:9911"
 TIMEOUT_S = 10.0
+TOKEN_VARIABLE = "MONITOR_TOKEN"  # noqa: S105 - a name
 
 
 class Exit(IntEnum):
@@ -92,6 +96,72 @@ def ask_document(
         msg = f"{url}{path} failed with status {status}: {answer.get('error', answer)}"
         raise DaemonError(msg)
     return status, answer
+
+
+def get_document(url: str, path: str, key: str) -> dict[str, Any]:
+    """GET a JSON object that has `key`.
+
+    Raises:
+        DaemonError: there was no such answer.
+    """
+    status, answer = ask_document(url, path)
+    if status != httpx2.codes.OK or key not in answer:
+        msg = f"{url}{path} answered {status}: {answer.get('error', answer)}"
+        raise DaemonError(msg)
+    return answer
+
+
+def declare_token(parser: argparse.ArgumentParser) -> None:
+    """Add `--token-file`; without it the token is in the environment."""
+    parser.add_argument(
+        "--token-file", help=f"file with the server's token (default: ${TOKEN_VARIABLE})"
+    )
+
+
+def tell(arguments: argparse.Namespace, path: str, body: Mapping[str, Any]) -> int:
+    """POST a JSON object with the token, show what came of it, and return the exit code.
+
+    Raises:
+        DaemonError: there was no answer.
+    """
+    token = _token(arguments.token_file)
+    if not token:
+        complain(f"no token: set ${TOKEN_VARIABLE} or give --token-file")
+        return Exit.USAGE
+    try:
+        with httpx2.Client(base_url=arguments.url, timeout=TIMEOUT_S, trust_env=False) as client:
+            answer = client.post(path, json=body, headers={"authorization": f"Bearer {token}"})
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        msg = f"no answer from {arguments.url}: {error} (is `monitor run` up? see --url)"
+        raise DaemonError(msg) from error
+    try:
+        document = answer.json()
+    except ValueError:
+        document = {"error": answer.text.strip()[:200]}
+    if answer.status_code == httpx2.codes.ACCEPTED:
+        if arguments.output == "json":
+            show_json(document)
+        return Exit.OK
+    complain(str(document.get("error", document)))
+    wrong = {httpx2.codes.BAD_REQUEST, httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}
+    return Exit.USAGE if answer.status_code in wrong else Exit.NO
+
+
+def _token(path: str | None) -> str:
+    if path is None:
+        return os.environ.get(TOKEN_VARIABLE, "")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror}"
+        raise DaemonError(msg) from error
+
+
+def moment(at: float | None) -> str:
+    """Return UTC seconds as ISO 8601, `-` for none."""
+    if at is None:
+        return "-"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def show_json(document: object) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from monitor.cli.base import (
@@ -15,6 +14,8 @@ from monitor.cli.base import (
     complain,
     declare_daemon,
     declare_output,
+    get_document,
+    moment,
     show_json,
     table,
 )
@@ -42,10 +43,7 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.gate:
         return _gate(arguments)
-    status, answer = ask_document(arguments.url, "/api/v1/slos")
-    if status != HTTP_OK or "slos" not in answer:
-        msg = f"{arguments.url}/api/v1/slos answered {status}: {answer}"
-        raise DaemonError(msg)
+    answer = get_document(arguments.url, "/api/v1/slos", "slos")
     wanted = arguments.deployment
     found = [each for each in answer["slos"] if wanted in {None, each["deployment"]}]
     if not found:
@@ -127,7 +125,7 @@ def _print_services(services: Sequence[dict[str, Any]]) -> None:
 
 def _print_releases(found: Sequence[dict[str, Any]]) -> None:
     rows = [
-        (each["deployment"], share["revision"], _moment(share["since"]), _percent(share["spent"]))
+        (each["deployment"], share["revision"], moment(share["since"]), _percent(share["spent"]))
         for each in found
         for slo in each["slos"][:1]
         for share in slo["releases"][:RELEASES]
@@ -146,10 +144,6 @@ def _time(seconds: float) -> str:
     if seconds >= 2 * DAY_S:
         return f"{seconds / DAY_S:.3g}d"
     return format_duration(round(seconds)) if seconds >= 1 else f"{seconds * 1000:.3g}ms"
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 COMMAND = Command(

@@ -8,14 +8,17 @@ import sys
 from collections.abc import Sequence
 
 from monitor.cli import (
+    ack,
     budget,
     check,
     healthcheck,
+    incidents,
     notify,
     probe,
     query,
     run,
     schema,
+    silence,
     status,
     test,
     version,
@@ -28,7 +31,22 @@ from monitor.store.base import StoreError
 
 def commands() -> tuple[Command, ...]:
     """Return all subcommands, in the order of `--help`."""
-    modules = (run, check, probe, query, status, budget, test, notify, schema, healthcheck, version)
+    modules = (
+        run,
+        check,
+        probe,
+        query,
+        status,
+        budget,
+        incidents,
+        ack,
+        silence,
+        test,
+        notify,
+        schema,
+        healthcheck,
+        version,
+    )
     return tuple(module.COMMAND for module in modules)
 
 

@@ -25,7 +25,7 @@ from monitor.fields import Duration, Secret
 from monitor.model import Delivery, DeliveryResult, Message, SendReason
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import shown
-from monitor.notify.render import Text, render
+from monitor.notify.render import Text, identity, render
 
 GREYLIST_WAIT_S = 60.0
 """A server that says `later` means minutes."""
@@ -160,7 +160,7 @@ def compose(message: Message, sender: str, recipients: tuple[str, ...]) -> Email
     mail["Subject"] = text.title
     mail["Date"] = format_datetime(datetime.fromtimestamp(message.at, UTC))
     mail["Message-ID"] = _message_id(message, message.reason, domain)
-    if message.reason in {SendReason.REPEAT, SendReason.RESOLVED}:
+    if message.reason not in {SendReason.FIRST, SendReason.ESCALATED, SendReason.TEST}:
         first = _message_id(message, SendReason.FIRST, domain)
         mail["In-Reply-To"] = first
         mail["References"] = first
@@ -202,11 +202,9 @@ def _checked(address: str) -> str:
 
 
 def _message_id(message: Message, reason: SendReason, domain: str) -> str:
-    parts = [message.incident.id, reason.value]
-    if reason in {SendReason.REPEAT, SendReason.TEST}:
-        # Every reminder is a mail of its own, or clients would show only the first.
-        parts.append(str(int(message.at)))
-    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    digest = hashlib.sha256(
+        "\0".join(identity(message, reason)).encode("utf-8", "surrogatepass")
+    ).hexdigest()[:32]
     return f"<{digest}@{domain}>"
 
 

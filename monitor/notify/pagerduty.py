@@ -34,6 +34,8 @@ RATE_LIMIT_WAIT_S = 30.0
 ACCEPTED = 202
 ROUTING_KEY_LENGTH = 32
 
+_ABOUT_OPEN = {SendReason.RESOLVED: "resolve", SendReason.ACKNOWLEDGED: "acknowledge"}
+"""What goes to the routing key that opened the incident."""
 _SEVERITY = {
     Severity.CRITICAL: "critical",
     Severity.WARNING: "warning",
@@ -92,10 +94,10 @@ class PagerDutyNotifier:
         )
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
-        """Trigger or resolve once."""
+        """Trigger, acknowledge or resolve once."""
         key = self._config.routing_key
-        if message.reason is SendReason.RESOLVED:
-            action, event = "resolve", {}
+        if message.reason in _ABOUT_OPEN:
+            action, event = _ABOUT_OPEN[message.reason], {}
             opener = self._opener(remote_key)
             if opener is None:
                 detail = (

@@ -14,14 +14,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from monitor.fields import format_duration
-from monitor.model import Incident, Message, SendReason
+from monitor.model import Incident, Message, SendReason, Severity
 
 TITLE_LIMIT = 200
 VALUE_LIMIT = 2000
 NOTES_LIMIT = 20
 LINES_LIMIT = 40
+ALERTS_LIMIT = 20
+DOCUMENT_ALERTS_LIMIT = 1000
 CAUTION = "This message may be a repetition: an earlier attempt to send it got no answer."
 
+_SEVERITIES = tuple(Severity)
 _HEADLINE = {
     SendReason.FIRST: "FIRING",
     SendReason.NEW_ALERTS: "CHANGED",
@@ -130,11 +133,42 @@ def document(message: Message, message_id: str) -> dict[str, Any]:
             "opened_at": iso(incident.opened_at),
             "resolved_at": None if incident.resolved_at is None else iso(incident.resolved_at),
             "resolve_reason": fit_line(incident.resolve_reason, VALUE_LIMIT),
+            "alerts": [
+                {
+                    "rule": fit_line(each.rule, TITLE_LIMIT),
+                    "deployment": fit_line(each.deployment, TITLE_LIMIT),
+                    "severity": each.severity.value,
+                    "state": "open" if each.is_open else "resolved",
+                }
+                for each in incident.alerts[:DOCUMENT_ALERTS_LIMIT]
+            ],
+            "alerts_total": len(incident.alerts),
+            "priority": incident.priority.value,
             "notes": list(text.notes),
             "links": [{"text": label, "href": address} for label, address in text.links],
             "may_be_repeated": message.may_be_repeated,
         },
     }
+
+
+def identity(message: Message, reason: SendReason) -> tuple[str, ...]:
+    """Return what tells the message with `reason` of this incident from all others.
+
+    The same however often it is tried, except for reminders and tests: those are told apart by
+    their time, or a receiver that drops what it knows would show only the first.
+    """
+    incident = message.incident
+    parts = (incident.id, reason.value)
+    ack = incident.acknowledgement
+    match reason:
+        case SendReason.REPEAT | SendReason.TEST:
+            return (*parts, str(int(message.at)))
+        case SendReason.NEW_ALERTS:
+            return (*parts, str(int(incident.changed_at)))
+        case SendReason.ACKNOWLEDGED if ack is not None:
+            return (*parts, str(int(ack.at)))
+        case _:
+            return parts
 
 
 def clean(text: str) -> str:
@@ -186,20 +220,48 @@ def measured(name: str, value: float | str | None) -> str:
     return f"{f'{value:.2g}' if digits in {'0', '-0'} and value else digits}{unit}"
 
 
+def _alerts(incident: Incident) -> str:
+    """Return the alerts of an incident that has several: what fires first, the worst first."""
+    if len(incident.alerts) < 2:  # noqa: PLR2004 - one alone is the incident
+        return ""
+    ordered = sorted(
+        incident.alerts, key=lambda each: (not each.is_open, _SEVERITIES.index(each.severity))
+    )
+    still = sum(each.is_open for each in ordered)
+    lines = [
+        f"{each.severity.value}: {fit_line(each.rule, TITLE_LIMIT)} on "
+        f"{fit_line(each.deployment, TITLE_LIMIT)}{'' if each.is_open else ' (over)'}"
+        for each in ordered[:ALERTS_LIMIT]
+    ]
+    if len(ordered) > ALERTS_LIMIT:
+        lines.append(f"… {len(ordered) - ALERTS_LIMIT} more")
+    return "\n".join([f"{still} of {len(ordered)} fire", *lines])
+
+
+def _acknowledged(incident: Incident) -> str:
+    ack = incident.acknowledgement
+    return "" if ack is None else f"by {ack.by} until {iso(ack.until)}"
+
+
 def _lines(incident: Incident) -> Iterable[tuple[str, str]]:
     ended = incident.resolved_at
     yield "Since", iso(incident.started_at)
     if ended is not None:
         lasted = format_duration(round(max(0.0, ended - incident.started_at)))
         yield "Lasted", f"{lasted} (until {iso(ended)})"
-    optional = [("Resolved because", incident.resolve_reason), ("Condition", incident.condition)]
+    optional = [
+        ("Alerts", _alerts(incident)),
+        ("Acknowledged", _acknowledged(incident)),
+        ("Resolved because", incident.resolve_reason),
+        ("Condition", incident.condition),
+    ]
     values = [
         f"{fit_line(name, TITLE_LIMIT)} = {measured(name, it)}"
         for name, it in incident.values.items()
     ]
     optional += [("Measured", "\n".join(_some(values, LINES_LIMIT)))]
     optional += [
-        ("Severity", incident.severity.value),
+        ("Severity", f"{incident.severity.value} ({incident.priority.value})"),
         ("Deployment", incident.deployment),
         ("Service", incident.service),
         ("Environment", incident.environment),

@@ -14,10 +14,10 @@ import httpx2
 from pydantic import Field, field_validator
 
 from monitor.fields import Duration, Secret
-from monitor.model import Delivery, DeliveryResult, Message, SendReason
+from monitor.model import Delivery, DeliveryResult, Message
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import DETAIL_LIMIT, Address, Answer, Endpoint, described, post
-from monitor.notify.render import clip, document
+from monitor.notify.render import clip, document, identity
 from monitor.signature import sign, signing_key
 
 
@@ -96,8 +96,5 @@ def message_id(message: Message) -> str:
     Reminders and tests are told apart by their time, or a receiver that drops known ids would see
     only the first; one that is sent again after a lost answer therefore counts as another.
     """
-    parts = [message.incident.id, message.reason.value]
-    if message.reason in {SendReason.REPEAT, SendReason.TEST}:
-        parts.append(str(int(message.at)))
-    text = "\0".join(parts).encode("utf-8", "surrogatepass")
+    text = "\0".join(identity(message, message.reason)).encode("utf-8", "surrogatepass")
     return f"msg_{hashlib.sha256(text).hexdigest()[:32]}"

@@ -19,6 +19,7 @@ from monitor.web.guard import BODY_LIMIT, add_security_headers, guard_changes, s
 from monitor.web.html import Markup
 from monitor.web.overview import look
 from monitor.web.page import document, live_part
+from monitor.web.people import ACKNOWLEDGE_SCHEMA, SILENCE_SCHEMA, PeopleApi
 from monitor.web.respond import Handler, SingleFlight, json_response
 from monitor.web.view import View
 
@@ -39,7 +40,12 @@ def build_web(view: View, *, token: Secret | None, executor: Executor) -> web.Ap
         middlewares=[speak_plainly, guard_changes(token)], client_max_size=BODY_LIMIT
     )
     exposition, page = Exposition(view, executor), _Page(view)
-    endpoints = [*_pages(view, exposition, page), *_api(Api(view)), *_budgets(BudgetApi(view))]
+    endpoints = [
+        *_pages(view, exposition, page),
+        *_api(Api(view)),
+        *_budgets(BudgetApi(view)),
+        *_people(PeopleApi(view)),
+    ]
     contract = openapi(endpoints)
 
     async def describe(_request: web.Request) -> web.Response:
@@ -203,6 +209,47 @@ def _budgets(api: BudgetApi) -> list[Endpoint]:
             path=f"{root}/corrections/{{id}}/undo",
             handler=api.undo,
             summary="Count again what a correction left out",
+            status=202,
+        ),
+    ]
+
+
+def _people(api: PeopleApi) -> list[Endpoint]:
+    root = "/api/v1"
+    return [
+        Endpoint(
+            path=f"{root}/silences",
+            handler=api.silences,
+            summary="Silences, and the alerts that nobody is told of",
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{root}/silences",
+            handler=api.silence,
+            summary="Tell nobody that what matches fires, for a while",
+            status=202,
+            body=SILENCE_SCHEMA,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{root}/silences/{{id}}/end",
+            handler=api.end,
+            summary="End a silence",
+            status=202,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{root}/incidents/{{id}}/acknowledge",
+            handler=api.acknowledge,
+            summary="Somebody works on it: call nobody else",
+            status=202,
+            body=ACKNOWLEDGE_SCHEMA,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{root}/incidents/{{id}}/unacknowledge",
+            handler=api.unacknowledge,
+            summary="Nobody works on it any more",
             status=202,
         ),
     ]

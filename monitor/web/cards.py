@@ -33,6 +33,7 @@ from monitor.web.words import (
     state,
 )
 
+ALERTS_SHOWN = 20
 HEALTH_KIND = {"healthy": "ok", "degraded": "warn", "unhealthy": "bad", "unknown": "none"}
 OUTCOME_KIND = {Outcome.GOOD: "ok", Outcome.BAD: "bad", Outcome.UNKNOWN: "none"}
 SEVERITY_KIND = {Severity.CRITICAL: "bad", Severity.WARNING: "warn", Severity.INFO: "none"}
@@ -261,6 +262,11 @@ def incident_card(incident: Incident, overview: Overview) -> Markup:
         _fact("began", moment(incident.started_at, overview.at)),
         _fact("fired", moment(incident.opened_at, overview.at)),
         _fact("revision", tag("code", incident.revision)) if incident.revision else None,
+        _fact("alerts", _members(incident)) if len(incident.alerts) > 1 else None,
+        _fact("acknowledged", _acknowledged(incident, overview.at))
+        if incident.acknowledgement
+        else None,
+        _fact("hidden", incident.hidden_by) if incident.hidden_by else None,
         _fact("told", _told(incident, overview)),
         [
             _fact(key, _link(value) if value.startswith("http") else value)
@@ -280,6 +286,26 @@ def incident_card(incident: Incident, overview: Overview) -> Markup:
         tag("ol", notes, class_="notes") if notes else None,
         class_=f"incident {kind}",
     )
+
+
+def _members(incident: Incident) -> Markup:
+    ordered = sorted(incident.alerts, key=lambda each: not each.is_open)
+    items = [
+        tag(
+            "li",
+            state(SEVERITY_KIND[each.severity] if each.is_open else "ok", each.rule),
+            "" if each.deployment == incident.deployment else f" on {each.deployment}",
+            "" if each.is_open else " (over)",
+        )
+        for each in ordered[:ALERTS_SHOWN]
+    ]
+    rest = len(ordered) - ALERTS_SHOWN
+    return tag("ul", items, tag("li", f"{rest} more") if rest > 0 else None, class_="told")
+
+
+def _acknowledged(incident: Incident, now: float) -> str:
+    ack = incident.acknowledgement
+    return "" if ack is None else f"by {ack.by} until {clock_text(ack.until, now)}"
 
 
 def _fact(name: str, value: Markup | str) -> Markup:

@@ -1,12 +1,21 @@
-"""What the web surface may see of the running daemon, and the two things it may ask of it."""
+"""What the web surface may see of the running daemon, and the few things it may ask of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from monitor.incidents import Hidden
 from monitor.metrics import Telemetry
-from monitor.model import Correction, Incident, Owed, Release, RollbackRecord
+from monitor.model import (
+    Acknowledgement,
+    Correction,
+    Incident,
+    Owed,
+    Release,
+    RollbackRecord,
+    Silence,
+)
 from monitor.probes.heartbeat_board import HeartbeatBoard
 from monitor.slo.engine import Engine
 from monitor.store.base import IncidentHistory
@@ -93,4 +102,30 @@ class View(Protocol):
 
     def live(self) -> str | None:
         """None when alive, else what is stuck."""
+        ...
+
+    def silences(self) -> Sequence[Silence]:
+        """Silences, newest first; those that are over are kept for a while."""
+        ...
+
+    def hidden(self) -> Sequence[Hidden]:
+        """Alerts that fire and that nobody is told of, and why."""
+        ...
+
+    async def accept_silence(self, silence: Silence) -> None:
+        """Take in a silence, or what became of the one with its id.
+
+        Raises:
+            asyncio.QueueFull: overloaded; try again later.
+        """
+        ...
+
+    async def accept_acknowledgement(
+        self, incident: str, acknowledgement: Acknowledgement | None
+    ) -> None:
+        """Take in that somebody works on an incident (an id), or does not any more (None).
+
+        Raises:
+            asyncio.QueueFull: overloaded; try again later.
+        """
         ...

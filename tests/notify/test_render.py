@@ -68,7 +68,7 @@ def test_a_page_answers_the_first_questions() -> None:
         "api-production",
         "production",
         "1.4.2",
-        "critical",
+        "critical (P1)",
     )
     assert text.notes == ("2027-01-15T08:00:00Z rolled back to 1.4.1",)
     assert text.links[0] == ("Live page", "https://monitor.example.com/?a=1&b=2")

@@ -45,7 +45,7 @@ from monitor.store.base import Batch, StoreError
 from tests.support.virtual import run
 
 START = 1_000_000.0
-TICK_S = 10.0
+TICK_S = 20.0
 STEPS = 12
 CALM_S = 9000.0
 """Longer than any back-off and any hold: after it everything must be in order."""
@@ -253,7 +253,7 @@ class History:
             self.chaos.disk_fails = self.rng.random() < 0.25
             for _ in range(STEPS):
                 self._happen()
-                await self._pass(self.rng.choice([10.0, 30.0, 60.0, 400.0]))
+                await self._pass(self.rng.choice([20.0, 40.0, 60.0, 400.0]))
             await self._be_calm(end=phase == 1)
         self._stop()
 
@@ -351,7 +351,7 @@ class History:
 
     # --- what happens -------------------------------------------------------------------------
 
-    def _happen(self) -> None:
+    def _happen(self) -> None:  # noqa: C901 - a table of what may happen
         now = self.clock.now()
         where = self.rng.choice(list(RULES)), self.rng.choice(DEPLOYMENTS)
         match self.rng.randrange(12):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from monitor.store.base import Batch, IncidentHistory, State, StoreFullError
 
@@ -22,6 +23,10 @@ class MemoryStore:
             msg = "no space left"
             raise StoreFullError(msg)
         self.batches.append(batch)
+
+    def all_of(self, kind: str) -> list[Any]:
+        """Return every row of a kind that was ever committed, in order."""
+        return [row for batch in self.batches for row in getattr(batch, kind)]
 
     async def history(
         self, limit: int = 100, incident: str | None = None

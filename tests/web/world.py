@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from aiohttp.test_utils import TestClient
 
+from monitor.incidents import Hidden
 from monitor.metrics import Telemetry
 from monitor.model import (
+    Acknowledgement,
     Attempt,
     Correction,
     DeliveryResult,
@@ -26,6 +29,7 @@ from monitor.model import (
     Sample,
     SendReason,
     Severity,
+    Silence,
     Target,
     Told,
 )
@@ -175,6 +179,7 @@ class World:
         self.told: list[Owed] = []
         self.requests: list[RollbackRecord] = []
         self.corrected: dict[str, Correction] = {}
+        self.silenced: dict[str, Silence] = {}
 
     def run_an_hour(self) -> World:
         """Shop is well, checkout fails for the last five minutes, search was never probed."""
@@ -269,6 +274,29 @@ class World:
 
     def rollbacks(self) -> Sequence[RollbackRecord]:
         return self.requests
+
+    def silences(self) -> Sequence[Silence]:
+        return tuple(self.silenced.values())
+
+    def hidden(self) -> Sequence[Hidden]:
+        return ()
+
+    async def accept_silence(self, silence: Silence) -> None:
+        self._refuse_when_overloaded()
+        self.silenced[silence.id] = silence
+
+    async def accept_acknowledgement(
+        self, incident: str, acknowledgement: Acknowledgement | None
+    ) -> None:
+        self._refuse_when_overloaded()
+        self.open = [
+            replace(each, acknowledgement=acknowledgement) if each.id == incident else each
+            for each in self.open
+        ]
+
+    def _refuse_when_overloaded(self) -> None:
+        if self.overloaded:
+            raise asyncio.QueueFull
 
     def corrections(self) -> Sequence[Correction]:
         return tuple(reversed(self.corrected.values()))
