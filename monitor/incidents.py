@@ -130,7 +130,9 @@ class Incidents:
         self.silences = {each.id: each for each in silences}
         for incident in sorted(incidents, key=lambda each: each.opened_at):
             if not incident.covers:
-                self._keep(incident if incident.alerts else _with_its_alert(incident))
+                self._keep(
+                    incident if incident.alerts else replace(incident, alerts=(incident.lead,))
+                )
         firing = set()
         for status in self._engine.alerts():
             where = (status.rule, status.deployment)
@@ -535,27 +537,6 @@ def _firing(where: Where, at: float) -> Transition:
         after=AlertState.FIRING,
         since=at,
     )
-
-
-def _with_its_alert(incident: Incident) -> Incident:
-    """Return an incident of a version that knew of one alert for each, with that alert."""
-    alert = IncidentAlert(
-        rule=incident.rule,
-        deployment=incident.deployment,
-        severity=incident.severity,
-        channels=incident.channels,
-        condition=incident.condition,
-        summary=incident.summary,
-        started_at=incident.started_at,
-        opened_at=incident.opened_at,
-        resolved_at=incident.resolved_at,
-        resolve_reason=incident.resolve_reason,
-        rollback=incident.rollback,
-        values=incident.values,
-        labels=incident.labels,
-        annotations=incident.annotations,
-    )
-    return replace(incident, alerts=(alert,))
 
 
 def _noted_once(incident: Incident, text: str, now: float) -> Incident:

@@ -13,14 +13,8 @@ from typing import Any
 
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 
-from monitor.model import IncidentAlert, Matcher, Priority, Severity
+from monitor.model import IncidentAlert, Matcher
 
-PRIORITY_OF = {
-    Severity.CRITICAL: Priority.P0,
-    Severity.WARNING: Priority.P2,
-    Severity.INFO: Priority.P3,
-}
-"""What a rule that gives a severity only is worth by the plan's 9.2: P0 is its `Critical`."""
 _WRITTEN = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
 _LONGEST = 1000
 
@@ -55,7 +49,6 @@ def labels_of(
     *,
     service: str = "",
     environment: str = "",
-    priority: Priority | None = None,
 ) -> dict[str, str]:
     """Return what matchers see of an alert: its own labels, and the names of what it is about."""
     return {
@@ -66,7 +59,7 @@ def labels_of(
         "environment": environment,
         "service": service,
         "severity": alert.severity.value,
-        "priority": (priority or PRIORITY_OF[alert.severity]).value,
+        "priority": alert.priority.value,
     }
 
 

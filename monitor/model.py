@@ -189,6 +189,25 @@ class Priority(StrEnum):
     P3 = "P3"
 
 
+PRIORITY_OF: Mapping[Severity, Priority] = MappingProxyType(
+    {
+        Severity.CRITICAL: Priority.P0,
+        Severity.WARNING: Priority.P2,
+        Severity.INFO: Priority.P3,
+    }
+)
+"""What an alert that has a severity only is worth: P0 is called `Critical` by the plan."""
+SEVERITY_OF: Mapping[Priority, Severity] = MappingProxyType(
+    {
+        Priority.P0: Severity.CRITICAL,
+        Priority.P1: Severity.CRITICAL,
+        Priority.P2: Severity.WARNING,
+        Priority.P3: Severity.INFO,
+    }
+)
+"""How loud an alert is that has a priority only."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertStatus:
     """The durable state of one rule on one deployment; every timer is in here."""
@@ -255,6 +274,7 @@ class IncidentAlert:
     """First bad evaluation."""
     opened_at: float
     """When it fired."""
+    priority: Priority = Priority.P1
     resolved_at: float | None = None
     resolve_reason: str = ""
     rollback: bool = False
@@ -333,10 +353,33 @@ class Incident:
         return self.resolved_at is None
 
     @property
-    def asks_for_rollback(self) -> Incident | IncidentAlert:
+    def lead(self) -> IncidentAlert:
+        """The alert that leads it, also when an older version wrote it without its alerts."""
+        if self.alerts:
+            return self.alerts[0]
+        return IncidentAlert(
+            rule=self.rule,
+            deployment=self.deployment,
+            severity=self.severity,
+            channels=self.channels,
+            condition=self.condition,
+            summary=self.summary,
+            started_at=self.started_at,
+            opened_at=self.opened_at,
+            priority=self.priority,
+            resolved_at=self.resolved_at,
+            resolve_reason=self.resolve_reason,
+            rollback=self.rollback,
+            values=self.values,
+            labels=self.labels,
+            annotations=self.annotations,
+        )
+
+    @property
+    def asks_for_rollback(self) -> IncidentAlert:
         """The alert for which it may be rolled back: the first that wants it and is not over."""
         asking = (each for each in self.alerts if each.rollback)
-        return min(asking, key=lambda each: not each.is_open, default=self)
+        return min(asking, key=lambda each: not each.is_open, default=self.lead)
 
     @property
     def changed_at(self) -> float:

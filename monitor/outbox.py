@@ -520,21 +520,18 @@ class Outbox:
 
     def _forget_settled(self) -> None:
         """Drop closed incidents that nobody is owed a word about; the store remembers them."""
-        busy = {
-            row.incident
-            for rows in self._rows.values()
-            for row in rows.values()
-            if row.intent is not None or self._is_owed(row)
-        }
-        for incident in [i for i in self._incidents.values() if not i.is_open]:
-            if incident.id not in busy:
-                del self._incidents[incident.id]
-                self._keys[incident.key].discard(incident.id)
-                if not self._keys[incident.key]:
-                    del self._keys[incident.key]
-                self._settled[incident.id] = None
-                for rows in self._rows.values():
-                    rows.pop(incident.id, None)
+        over = [each for each in self._incidents.values() if not each.is_open]
+        for incident in over:
+            owed = [rows[incident.id] for rows in self._rows.values() if incident.id in rows]
+            if any(row.intent is not None or self._is_owed(row) for row in owed):
+                continue
+            del self._incidents[incident.id]
+            self._keys[incident.key].discard(incident.id)
+            if not self._keys[incident.key]:
+                del self._keys[incident.key]
+            self._settled[incident.id] = None
+            for rows in self._rows.values():
+                rows.pop(incident.id, None)
         while len(self._settled) > SETTLED_KEPT:
             del self._settled[next(iter(self._settled))]
 

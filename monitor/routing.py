@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from monitor.matching import PRIORITY_OF, matches
+from monitor.matching import matches
 from monitor.model import (
+    PRIORITY_OF,
     Delivery,
     DeliveryResult,
     Deployment,
@@ -138,6 +139,7 @@ def alert_of(
         summary=rule.annotations.get("summary") or f"{rule.name} on {deployment}",
         started_at=transition.since,
         opened_at=transition.at,
+        priority=rule.priority or PRIORITY_OF[rule.severity],
         rollback=rollback,
         values=transition.values,
         labels=rule.labels,
@@ -179,7 +181,7 @@ def open_incident(
         labels=alert.labels,
         annotations=alert.annotations,
         alerts=(alert,),
-        priority=PRIORITY_OF[alert.severity],
+        priority=alert.priority,
         group=group,
     )
 
@@ -239,7 +241,7 @@ def join(incident: Incident, alert: IncidentAlert) -> Incident:
         incident,
         alerts=alerts,
         severity=severity,
-        priority=min(incident.priority, PRIORITY_OF[alert.severity]),
+        priority=min(incident.priority, alert.priority),
         channels=tuple(dict.fromkeys((*incident.channels, *alert.channels))),
         rollback=incident.rollback or alert.rollback,
     )

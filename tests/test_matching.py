@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monitor.matching import labels_of, matches, parse_matcher
-from monitor.model import IncidentAlert, Severity
+from monitor.model import IncidentAlert, Priority, Severity
 
 LABELS = {"rule": "slow", "team": "web", "empty": ""}
 
@@ -54,7 +54,8 @@ def test_what_an_alert_is_about_cannot_be_renamed_by_its_labels() -> None:
     """The deployment of an alert is the deployment, whatever its author labelled it with."""
     alert = IncidentAlert(
         rule="slow", deployment="web", severity=Severity.WARNING, channels=(), condition="",
-        summary="", started_at=0, opened_at=0, labels={"deployment": "other", "team": "a"},
+        summary="", started_at=0, opened_at=0,
+        priority=Priority.P2, labels={"deployment": "other", "team": "a"},
     )  # fmt: skip
     labels = labels_of(alert, service="shop", environment="Production")
     assert (labels["deployment"], labels["team"], labels["priority"]) == ("web", "a", "P2")

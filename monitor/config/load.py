@@ -71,9 +71,11 @@ def load_plan(
         maintenance=tuple(each.to_maintenance() for each in parts.settings.maintenance),
         rollback_rules=frozenset(rule.name for rule in parts.rules if rule.rollback),
     )
-    deployments = binder.bind(list(_listed(sources, parts)))
+    listed = list(_listed(sources, parts))
+    deployments = binder.bind(listed)
     _add(errors, binder.errors)
     _add(errors, list(_unknown_deployments(sources, parts.settings, deployments)))
+    _add(errors, list(_unknown_dependencies(listed, deployments)))
     if not deployments and not errors:
         message = "nothing to monitor (expected environments or deployments)"
         errors.append(sources.root.error((), message))
@@ -154,6 +156,17 @@ def _unknown_deployments(
                 steps = ("maintenance", index, "deployments", each)
                 message = f"unknown deployment {quote(name)}{suggest(name, known)}"
                 yield sources.root.error(steps, message)
+
+
+def _unknown_dependencies(
+    listed: Sequence[Listed], deployments: Sequence[DeploymentPlan]
+) -> Iterator[ConfigError]:
+    known = {plan.deployment.name for plan in deployments}
+    for each in listed:
+        for index, name in enumerate(each.model.depends_on):
+            if name not in known:
+                message = f"unknown deployment {quote(name)}{suggest(name, known)}"
+                yield each.place.error(("depends_on", index), message)
 
 
 def _blind_channels(settings: SettingsModel, parts: Parts) -> tuple[str, ...]:

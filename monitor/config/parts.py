@@ -24,6 +24,7 @@ from monitor.config.tree import Sequence as SequenceNode
 from monitor.config.tree import child, follow, text_of
 from monitor.config.validation import Validator
 from monitor.fields import Name
+from monitor.model import SEVERITY_OF, Priority, Severity
 from monitor.notify.base import ChannelConfig
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import Condition, ConditionError, compile_condition
@@ -132,10 +133,12 @@ def _conditions(block: Block, validator: Validator) -> Iterator[tuple[int, Condi
 
 
 def _rule(model: RuleModel, condition: Condition) -> AlertRule:
+    priority = Priority(model.severity) if model.severity in set(Priority) else None
     return AlertRule(
         name=model.name,
         condition=condition,
-        severity=model.severity,
+        severity=Severity(model.severity) if priority is None else SEVERITY_OF[priority],
+        priority=priority,
         channels=model.channels,
         for_s=model.for_s,
         keep_firing_for_s=model.keep_firing_for_s,

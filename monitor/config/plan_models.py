@@ -6,7 +6,7 @@ checked elsewhere.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, RootModel
 
@@ -22,7 +22,6 @@ from monitor.config.values import (
     Url,
 )
 from monitor.fields import Duration, Line, Model, Name
-from monitor.model import Severity
 from monitor.slo.objective import Sla
 
 
@@ -69,7 +68,8 @@ class RuleModel(Model):
 
     name: Identifier
     condition: str
-    severity: Severity
+    severity: Literal["critical", "warning", "info", "P0", "P1", "P2", "P3"]
+    """How loud; P0 to P3 say besides how fast people must respond (the plan's 9.2)."""
     channels: Annotated[tuple[str, ...], Field(min_length=1)]
     for_s: Duration = 0.0
     keep_firing_for_s: Duration = 60.0

@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterator
 from monitor.config.errors import ConfigError, Step, quote, suggest
 from monitor.config.sources import ENVIRONMENTS, RULES, SLA, Block, Sources
 from monitor.config.tree import Mapping, Node, Scalar, Sequence, child, follow, text_of
+from monitor.model import Priority
 
 CHANNELS, DEPLOYMENTS, ALERTS = "channels", "deployments", "alerts"
 BLIND_CHANNELS = "blind_channels"
+ROUTE, ROUTES, ESCALATION = "route", "routes", "escalation"
 BURN_ALERTS, PAGE, TICKET = "burn_alerts", "page", "ticket"
 
 
@@ -25,6 +27,10 @@ def check_references(sources: Sources) -> Iterator[ConfigError]:
         yield from _unknown(root, (BLIND_CHANNELS, each), channels, "channel")
     yield from _repeated(root, (BLIND_CHANNELS,))
     yield from _burn_channels(root, (BURN_ALERTS,), channels)
+    for place in _channel_lists(root):
+        for each, _ in enumerate(_items(follow(root.node, *place))):
+            yield from _unknown(root, (*place, each), channels, "channel")
+        yield from _repeated(root, place)
     for block in sources.blocks.get(RULES, ()):
         for index, rule in enumerate(_items(child(block.node, ALERTS))):
             for each, _ in enumerate(_items(child(rule, CHANNELS))):
@@ -34,6 +40,21 @@ def check_references(sources: Sources) -> Iterator[ConfigError]:
     yield from _rule_names(sources)
     yield from _environment_names(sources)
     yield from _names_in_deployments(sources, root)
+
+
+def _channel_lists(root: Block) -> Iterator[tuple[Step, ...]]:
+    """Yield the places where routes and escalations name channels."""
+    yield from _of_route(root, (ROUTE,))
+    for priority in Priority:
+        steps: tuple[Step, ...] = (ESCALATION, priority.value)
+        for each, _ in enumerate(_items(follow(root.node, *steps))):
+            yield (*steps, each, CHANNELS)
+
+
+def _of_route(root: Block, steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
+    yield (*steps, CHANNELS)
+    for each, _ in enumerate(_items(follow(root.node, *steps, ROUTES))):
+        yield from _of_route(root, (*steps, ROUTES, each))
 
 
 def listed_environments(sources: Sources) -> list[str]:

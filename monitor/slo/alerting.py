@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from monitor.model import EMPTY, AlertState, AlertStatus, Severity
+from monitor.model import EMPTY, AlertState, AlertStatus, Priority, Severity
 from monitor.slo.signal import Signal
 
 
@@ -43,6 +43,8 @@ class AlertRule:
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     rollback: bool = False
+    priority: Priority | None = None
+    """How fast people must respond; None: what its severity says."""
 
 
 def advance(rule: AlertRule, status: AlertStatus, verdict: bool | None, now: float) -> AlertStatus:  # noqa: FBT001 - the condition's answer is the argument

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
-from monitor.model import Acknowledgement, IncidentAlert, Matcher, Severity
+from monitor.model import Acknowledgement, IncidentAlert, Matcher, Priority, Severity
 from monitor.store.table import Codec, dump, finite
 
 _MAPPINGS = ("values", "labels", "annotations")
@@ -27,6 +27,7 @@ def _alert_in(cells: dict[str, Any]) -> IncidentAlert:
     for name in _MAPPINGS:
         cells[name] = MappingProxyType(cells[name])
     cells["severity"] = Severity(cells["severity"])
+    cells["priority"] = Priority(cells["priority"])
     cells["channels"] = tuple(cells["channels"])
     return IncidentAlert(**cells)
 
