@@ -49,6 +49,10 @@ class Notifier(Protocol):
     """Whether it is told that alerts joined or left, and that somebody acknowledged."""
     repeat_s: float | None
     """Its own interval of reminders, seconds; None: the plan's `repeat_interval`."""
+    rate_per_s: float
+    """Sends a second that the receiver takes for long (see `monitor.rate`)."""
+    burst: int
+    """Sends that it takes at once after a rest."""
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
         """Try once. Never raises for what the receiver or the network does.

@@ -1,7 +1,7 @@
 """PagerDuty by Events API v2, through PagerDuty's own client.
 
-Owns the event and its limits. The dedup key makes a repeated open harmless; a resolve goes to the
-routing key that opened the incident. PagerDuty escalates and reminds, so this channel does not.
+Owns the event and its limits. The dedup key makes a repeated open harmless; whatever follows goes
+to the routing key that opened the incident. PagerDuty escalates and reminds: this channel does not.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ RATE_LIMIT_WAIT_S = 30.0
 ACCEPTED = 202
 ROUTING_KEY_LENGTH = 32
 
+_ACTION = {SendReason.ACKNOWLEDGED: "acknowledge", SendReason.RESOLVED: "resolve"}
+"""Every other reason is a trigger, which merges into the open incident of its key."""
 _SEVERITY = {
     Severity.CRITICAL: "critical",
     Severity.WARNING: "warning",
@@ -42,7 +44,7 @@ _SEVERITY = {
 
 
 class PagerDutyConfig(ChannelConfig):
-    """Opens and resolves PagerDuty incidents through an Events API v2 integration."""
+    """Opens, acknowledges and resolves PagerDuty incidents through an Events API v2 integration."""
 
     kind: Literal["pagerduty"]
     routing_key: Secret
@@ -82,6 +84,9 @@ class PagerDutyNotifier:
     repeats = False
     updates = True
     repeat_s: float | None = None
+    # 20 + 60 x 1.6 is below the 120 that PagerDuty takes from one key in any minute.
+    rate_per_s = 1.6
+    burst = 20
 
     def __init__(self, config: PagerDutyConfig, io: NotifyIO) -> None:
         """Use `config`; calls run on the executor of `io`, over its transport if it has one."""
@@ -92,20 +97,19 @@ class PagerDutyNotifier:
         )
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
-        """Trigger or resolve once."""
-        key = self._config.routing_key
-        if message.reason is SendReason.RESOLVED:
-            action, event = "resolve", {}
-            opener = self._opener(remote_key)
-            if opener is None:
-                detail = (
-                    "the routing key that opened this incident is no longer configured: add it to "
-                    "previous_routing_keys, or resolve the incident in PagerDuty"
-                )
-                return Delivery(result=DeliveryResult.PERMANENT, detail=detail)
-            key = opener
-        else:
-            action, event = "trigger", trigger(message)
+        """Trigger, acknowledge or resolve once."""
+        action = _ACTION.get(message.reason, "trigger")
+        key = self._opener(remote_key)
+        if key is None and message.reason is SendReason.FIRST:
+            # An earlier attempt may have opened it by a key that is gone: better two than none.
+            key = self._config.routing_key
+        if key is None:
+            detail = (
+                "the routing key that opened this incident is no longer configured: add it to "
+                "previous_routing_keys, or resolve the incident in PagerDuty"
+            )
+            return Delivery(result=DeliveryResult.PERMANENT, detail=detail)
+        event = trigger(message) if action == "trigger" else {}
         limit_s = min(self._config.timeout_s, deadline_s)
         call = partial(self._call, key, limit_s, action, dedup_key(message.incident.key), event)
         delivery = await self._attempt(call, limit_s, message.at)

@@ -1,7 +1,7 @@
 """A strict PagerDuty Events API v2: validation, rate, and what keys do to incidents.
 
-A trigger merges into the open incident of its key and otherwise opens one; a resolve without an
-open incident is accepted and dropped, exactly as PagerDuty does.
+A trigger merges into the open incident of its key and otherwise opens one; an acknowledge or a
+resolve without an open incident is accepted and dropped, exactly as PagerDuty does.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class PagerDutyIncident:
     routing_key: str
     key: str
     opened_at: float
+    acknowledged_at: float | None = None
+    """The latest time; a trigger that merges does not undo it."""
     resolved_at: float | None = None
     triggers: int = 1
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -51,6 +53,8 @@ class PagerDutyFake(Receiver):
         """Oldest first."""
         self.dropped_resolves: list[str] = []
         """Keys that were resolved while nothing was open under them."""
+        self.dropped_acknowledgements: list[str] = []
+        """Keys that were acknowledged while nothing was open under them."""
         self._routing_keys = frozenset(routing_keys)
         self._recent: dict[str, deque[float]] = {key: deque() for key in routing_keys}
         self._generated = 0
@@ -98,10 +102,15 @@ class PagerDutyFake(Receiver):
             )
         elif current is None and action == "resolve":
             self.dropped_resolves.append(key)
-        elif current is not None:
+        elif current is None:
+            self.dropped_acknowledgements.append(key)
+        else:
             current.events.append(event)
             current.triggers += action == "trigger"
-            current.resolved_at = now if action == "resolve" else None
+            if action == "acknowledge":
+                current.acknowledged_at = now
+            if action == "resolve":
+                current.resolved_at = now
         return key
 
     def _new_key(self) -> str:
