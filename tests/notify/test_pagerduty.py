@@ -136,6 +136,69 @@ async def test_a_resolve_without_its_key_says_what_to_do(
     assert fake.requests == 1
 
 
+@pytest.mark.parametrize("reason", [SendReason.ACKNOWLEDGED, SendReason.NEW_ALERTS])
+async def test_what_follows_goes_through_the_key_that_opened(
+    scripted: NotifyIO, fake: PagerDutyFake, reason: SendReason
+) -> None:
+    """After a rotation neither opens a second incident by the new key, nor is it lost."""
+    opened = await notifier(scripted, None, key=OLD_KEY).send(message(), 10, None)
+    rotated = notifier(scripted, None, key=KEY, previous=(OLD_KEY,))
+    told = await rotated.send(message(reason), 10, opened.remote_key)
+    assert (told.result, told.remote_key) == (DeliveryResult.DELIVERED, opened.remote_key)
+    [incident] = fake.incidents
+    assert len(incident.events) == 2
+    lost = await notifier(scripted, None, key=KEY).send(message(reason), 10, opened.remote_key)
+    assert lost.result is DeliveryResult.PERMANENT
+    assert "previous_routing_keys" in lost.detail
+
+
+async def test_an_acknowledgement_stops_pagerdutys_escalation(
+    scripted: NotifyIO, fake: PagerDutyFake
+) -> None:
+    """It is an event without payload, under the same key, and opens nothing by itself."""
+    channel = notifier(scripted, None)
+    opened = await channel.send(message(), 10, None)
+    await channel.send(message(SendReason.ACKNOWLEDGED), 10, opened.remote_key)
+    [incident] = fake.open_incidents
+    assert incident.acknowledged_at == NOW
+    assert set(incident.events[1]) == {"routing_key", "event_action", "dedup_key"}
+    assert incident.events[1]["event_action"] == "acknowledge"
+    await channel.send(message(SendReason.RESOLVED), 10, opened.remote_key)
+    await channel.send(message(SendReason.ACKNOWLEDGED), 10, opened.remote_key)
+    assert len(fake.dropped_acknowledgements) == len(fake.incidents) == 1
+
+
+@pytest.mark.parametrize("reason", [SendReason.NEW_ALERTS, SendReason.ESCALATED])
+async def test_changes_and_escalations_merge_into_the_open_incident(
+    scripted: NotifyIO, fake: PagerDutyFake, reason: SendReason
+) -> None:
+    """They are triggers with the same key: the incident gets the news, not a companion."""
+    channel = notifier(scripted, None)
+    opened = await channel.send(message(), 10, None)
+    await channel.send(message(reason, summary="more of it"), 10, opened.remote_key)
+    [incident] = fake.incidents
+    assert incident.triggers == 2
+    assert incident.events[1]["payload"]["summary"].endswith("more of it")
+
+
+async def test_an_escalation_to_a_service_that_knows_nothing_opens_it(
+    scripted: NotifyIO, fake: PagerDutyFake
+) -> None:
+    """Who is called next may be another service: the first event there opens its incident."""
+    told = await notifier(scripted, None).send(message(SendReason.ESCALATED), 10, None)
+    assert told.remote_key == fingerprint(Secret(KEY))
+    assert len(fake.open_incidents) == 1
+
+
+async def test_a_first_open_whose_key_is_gone_is_sent_by_the_new_one(
+    scripted: NotifyIO, fake: PagerDutyFake
+) -> None:
+    """It may never have arrived: two incidents are better than nobody paged."""
+    lost_key = fingerprint(Secret(OLD_KEY))
+    told = await notifier(scripted, None).send(message(), 10, lost_key)
+    assert (told.result, told.remote_key) == (DeliveryResult.DELIVERED, fingerprint(Secret(KEY)))
+
+
 async def test_every_status_has_its_outcome_in_one_request(
     notify_io: NotifyIO, fake: PagerDutyFake, server_tls: ssl.SSLContext
 ) -> None:
@@ -383,6 +446,26 @@ def test_the_fake_drops_a_resolve_of_nothing() -> None:
     fake = PagerDutyFake({KEY})
     reply = answer(fake, json.dumps(event_with(event_action="resolve")).encode(), NOW)
     assert (reply.status, fake.dropped_resolves, fake.incidents) == (202, ["k"], [])
+
+
+def test_the_fake_acknowledges_by_the_key_that_opened() -> None:
+    """An unknown key and another service's are accepted and dropped, and a trigger undoes none."""
+    fake = PagerDutyFake({KEY, OLD_KEY})
+
+    def tell(action: str, **changes: Any) -> int:
+        event = event_with(event_action=action, **changes)
+        return answer(fake, json.dumps(event).encode(), NOW).status
+
+    statuses = [tell("acknowledge"), tell("trigger"), tell("acknowledge", routing_key=OLD_KEY)]
+    [incident] = fake.incidents
+    assert (statuses, incident.acknowledged_at) == ([202] * 3, None)
+    assert fake.dropped_acknowledgements == ["k", "k"]
+    assert [tell("acknowledge"), tell("trigger"), tell("acknowledge", dedup_key="")] == [
+        202,
+        202,
+        400,
+    ]
+    assert (incident.acknowledged_at, incident.triggers) == (NOW, 2)
 
 
 def test_a_trigger_without_key_always_opens() -> None:
