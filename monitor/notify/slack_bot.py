@@ -6,6 +6,7 @@ post without an answer is posted again, marked. An edit may be repeated without 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from dataclasses import dataclass, replace
@@ -21,8 +22,6 @@ from monitor.notify.http import Answer, Endpoint, described, post, retry_after, 
 from monitor.notify.render import render
 
 POST, UPDATE = "chat.postMessage", "chat.update"
-CALLS = 3
-"""At most so many for one send: edit, reply, and a new message where one of them cannot be."""
 ANSWER_BYTES = 256 * 1024
 """Slack says the whole message back."""
 
@@ -119,7 +118,7 @@ class _Said:
 
 
 class SlackBotNotifier:
-    """Posts, edits and answers in the thread; at most `CALLS` calls for each send."""
+    """Posts once; or edits and answers in the thread, and posts anew where that cannot be."""
 
     deduplicates = False
     repeats = True
@@ -146,7 +145,7 @@ class SlackBotNotifier:
         posted = _Posted.parse(remote_key)
         if posted is None:
             return await self._post(message, limit_s)
-        return await self._update(message, posted, limit_s / CALLS)
+        return await self._update(message, posted, asyncio.get_running_loop().time() + limit_s)
 
     async def _post(self, message: Message, limit_s: float) -> Delivery:
         arguments = {
@@ -157,7 +156,7 @@ class SlackBotNotifier:
         }
         return (await self._call(POST, arguments, message.at, limit_s)).delivery
 
-    async def _update(self, message: Message, posted: _Posted, limit_s: float) -> Delivery:
+    async def _update(self, message: Message, posted: _Posted, ends_at: float) -> Delivery:
         # The edited message is one however often it is edited: only the answer may be a repetition.
         once = replace(message, may_be_repeated=False)
         arguments = {
@@ -166,20 +165,21 @@ class SlackBotNotifier:
             "parse": "none",
             **payload(render(once)),
         }
-        edited = await self._call(UPDATE, arguments, message.at, limit_s)
+        # One that hangs ends the attempt; one that is refused leaves time for a new message.
+        edited = await self._call(UPDATE, arguments, message.at, _left_s(ends_at) / 2)
         if edited.error in _NO_EDIT or (
             # The channel of the configuration is another one now, and the old one is closed.
             edited.delivery.result is DeliveryResult.PERMANENT and posted.channel != self._channel
         ):
-            return await self._post(message, limit_s)
+            return await self._post(message, _left_s(ends_at))
         if edited.delivery.result is DeliveryResult.UNCERTAIN:
             detail = shown(f"edit: {edited.delivery.detail}", (self._token,))
             return replace(edited.delivery, result=DeliveryResult.RETRY, detail=detail)
         if edited.delivery.result is not DeliveryResult.DELIVERED:
             return edited.delivery
-        return await self._reply(message, posted, limit_s)
+        return await self._reply(message, posted, ends_at)
 
-    async def _reply(self, message: Message, posted: _Posted, limit_s: float) -> Delivery:
+    async def _reply(self, message: Message, posted: _Posted, ends_at: float) -> Delivery:
         arguments = {
             "channel": posted.channel,
             "thread_ts": posted.ts,
@@ -188,9 +188,9 @@ class SlackBotNotifier:
             "unfurl_media": False,
             **payload(render(message), REPLY_LIMIT),
         }
-        replied = await self._call(POST, arguments, message.at, limit_s)
+        replied = await self._call(POST, arguments, message.at, _left_s(ends_at))
         if replied.error in _NO_REPLY:
-            return await self._post(message, limit_s)
+            return await self._post(message, _left_s(ends_at))
         return replace(replied.delivery, remote_key=posted.key)
 
     async def _call(
@@ -240,6 +240,10 @@ class SlackBotNotifier:
                 else None,
             ),
         )
+
+
+def _left_s(ends_at: float) -> float:
+    return ends_at - asyncio.get_running_loop().time()
 
 
 def error_result(error: str) -> DeliveryResult:
