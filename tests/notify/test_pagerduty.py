@@ -16,7 +16,15 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 
 from monitor.fields import Secret
-from monitor.model import Delivery, DeliveryResult, Message, Note, SendReason, Severity
+from monitor.model import (
+    Delivery,
+    DeliveryResult,
+    IncidentAlert,
+    Message,
+    Note,
+    SendReason,
+    Severity,
+)
 from monitor.notify.base import NotifyIO
 from monitor.notify.http import status_result
 from monitor.notify.pagerduty import (
@@ -353,6 +361,29 @@ def test_huge_details_fit() -> None:
     event = trigger(sent)
     assert len(json.dumps(event)) < 512 * 1024
     assert event["payload"]["custom_details"]["…"].endswith(" more")
+
+
+@pytest.mark.parametrize("reason", [SendReason.FIRST, SendReason.NEW_ALERTS])
+async def test_a_storm_in_one_incident_fits(
+    scripted: NotifyIO, fake: PagerDutyFake, reason: SendReason
+) -> None:
+    """Five thousand alerts in one incident are one event that PagerDuty takes."""
+    alerts = tuple(
+        IncidentAlert(
+            rule="outage",
+            deployment=f"api-{number}",
+            severity=Severity.CRITICAL,
+            channels=("oncall",),
+            condition="error_rate_5m > 5",
+            summary="Users get errors " * 20,
+            started_at=NOW - 300,
+            opened_at=NOW - 60,
+        )
+        for number in range(5000)
+    )
+    told = await notifier(scripted, None).send(message(reason, alerts=alerts), 10, None)
+    assert told.result is DeliveryResult.DELIVERED
+    assert len(fake.open_incidents) == 1
 
 
 @pytest.mark.parametrize(
