@@ -14,14 +14,15 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import httpx2
-from pagerduty import Error, EventsApiV2Client, HttpError
+from pagerduty import Error, EventsApiV2Client
 from pydantic import Field, field_validator
 
 from monitor.fields import Duration, Secret
-from monitor.model import Delivery, DeliveryResult, Incident, Message, SendReason, Severity
+from monitor.model import Delivery, DeliveryResult, Incident, Message, Release, SendReason, Severity
 from monitor.notify import blocking
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
-from monitor.notify.http import Answer, described, phases, shown, unanswered
+from monitor.notify.http import Answer, described, shown, unanswered
+from monitor.notify.pagerduty_client import ACCEPTED, OneAttempt
 from monitor.notify.render import Text, clip, fit_line, iso, one_line, render
 
 DEDUP_KEY_LIMIT = 255
@@ -31,7 +32,6 @@ DETAILS_LIMIT = 400_000
 DETAIL_LIMIT = 8000
 LINKS_LIMIT = 10
 RATE_LIMIT_WAIT_S = 30.0
-ACCEPTED = 202
 ROUTING_KEY_LENGTH = 32
 
 _ACTION = {SendReason.ACKNOWLEDGED: "acknowledge", SendReason.RESOLVED: "resolve"}
@@ -51,6 +51,8 @@ class PagerDutyConfig(ChannelConfig):
     """Integration key of the service, 32 characters."""
     previous_routing_keys: Annotated[tuple[Secret, ...], Field(strict=False)] = ()
     """Keys used before a rotation: incidents that they opened are resolved through them."""
+    change_events: bool = False
+    """Whether releases are told as well: they show beside the incidents of the service."""
     base_url: str | None = None
     """Address of the Events API; the US service region's when left out."""
     timeout_s: Duration = Field(alias="timeout", default=15.0)
@@ -90,6 +92,7 @@ class PagerDutyNotifier:
 
     def __init__(self, config: PagerDutyConfig, io: NotifyIO) -> None:
         """Use `config`; calls run on the executor of `io`, over its transport if it has one."""
+        self.announces = config.change_events
         self._config = config
         self._io = io
         self._secrets = tuple(
@@ -111,8 +114,10 @@ class PagerDutyNotifier:
             return Delivery(result=DeliveryResult.PERMANENT, detail=detail)
         event = trigger(message) if action == "trigger" else {}
         limit_s = min(self._config.timeout_s, deadline_s)
-        call = partial(self._call, key, limit_s, action, dedup_key(message.incident.key), event)
-        delivery = await self._attempt(call, limit_s, message.at)
+        name = dedup_key(message.incident.key)
+        delivery = await self._attempt(
+            key, lambda client: client.send_event(action, name, **event), limit_s, message.at
+        )
         opened = delivery.result in {DeliveryResult.DELIVERED, DeliveryResult.UNCERTAIN}
         return Delivery(
             result=delivery.result,
@@ -121,13 +126,22 @@ class PagerDutyNotifier:
             remote_key=fingerprint(key) if opened else None,
         )
 
+    async def announce(self, release: Release, at: float, deadline_s: float) -> Delivery:
+        """Tell of `release` once, as a change event: it opens nothing and pages nobody."""
+        event = change(release)
+        limit_s = min(self._config.timeout_s, deadline_s)
+        return await self._attempt(
+            self._config.routing_key, lambda client: client.send_change_event(event), limit_s, at
+        )
+
     def _opener(self, remote_key: str | None) -> Secret | None:
         keys = (self._config.routing_key, *self._config.previous_routing_keys)
         return next((it for it in keys if remote_key in {None, fingerprint(it)}), None)
 
     async def _attempt(
-        self, call: Callable[[], Answer | Delivery], limit_s: float, now: float
+        self, key: Secret, tell: Callable[[EventsApiV2Client], object], limit_s: float, now: float
     ) -> Delivery:
+        call = partial(self._call, key, tell, limit_s)
         try:
             answer = await blocking.run(self._io.executor, limit_s, call)
         except blocking.NotStartedError as error:
@@ -137,11 +151,11 @@ class PagerDutyNotifier:
         return answer if isinstance(answer, Delivery) else self._judge(answer, now)
 
     def _call(
-        self, key: Secret, limit_s: float, action: str, key_of_incident: str, event: dict[str, Any]
+        self, key: Secret, tell: Callable[[EventsApiV2Client], object], limit_s: float
     ) -> Answer | Delivery:
-        with _OneAttempt(self._config.base_url, key, self._io.sync_transport, limit_s) as client:
+        with OneAttempt(self._config.base_url, key, self._io.sync_transport, limit_s) as client:
             try:
-                client.send_event(action, dedup_key=key_of_incident, **event)
+                tell(client)
             except Error as error:
                 given = error.response
                 if given is not None:
@@ -168,45 +182,6 @@ class PagerDutyNotifier:
         if answer.status == httpx2.codes.TOO_MANY_REQUESTS and delivery.retry_after_s is None:
             return Delivery(result=delivery.result, detail=detail, retry_after_s=RATE_LIMIT_WAIT_S)
         return delivery
-
-
-class _OneAttempt(EventsApiV2Client):
-    """The client with its own retries off: repeating is the outbox's decision.
-
-    Left alone it sleeps and repeats inside the call, after a 429 without limit.
-    """
-
-    max_network_attempts = 0
-    timeout: Any
-    """Annotated as whole seconds by the library, which hands it on to httpx2 as it is."""
-
-    def __init__(
-        self,
-        base_url: str | None,
-        key: Secret,
-        transport: httpx2.BaseTransport | None,
-        limit_s: float,
-    ) -> None:
-        borrowed = None if transport is None else _Borrowed(transport)
-        # No proxy and no certificates from the environment: only configuration decides.
-        super().__init__(key.reveal(), base_url=base_url, transport=borrowed, trust_env=False)
-        self.timeout = phases(limit_s)
-
-    def postprocess(self, response: httpx2.Response) -> None:
-        """End the call on every status but the one of success, before any is retried."""
-        if response.status_code != ACCEPTED:
-            msg = f"status {response.status_code}"
-            raise HttpError(msg, response)
-
-
-class _Borrowed(httpx2.BaseTransport):
-    """A shared transport that survives the client it is lent to."""
-
-    def __init__(self, lender: httpx2.BaseTransport) -> None:
-        self._lender = lender
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        return self._lender.handle_request(request)
 
 
 def fingerprint(key: Secret) -> str:
@@ -245,6 +220,21 @@ def trigger(message: Message) -> dict[str, Any]:
     if message.page_url and text.links:
         event["client_url"] = text.links[0][1]
     return event
+
+
+def change(release: Release) -> dict[str, Any]:
+    """Return the payload of a change event."""
+    deployment, revision = (
+        fit_line(text, DEDUP_KEY_LIMIT) or "unknown"
+        for text in (release.deployment, release.revision)
+    )
+    status = release.status.replace("_", " ")
+    return {
+        "summary": f"{deployment}: {revision} {status}",
+        "source": deployment,
+        "timestamp": iso(release.at),
+        "custom_details": {"revision": revision, "status": status, "told by": release.source},
+    }
 
 
 def _classification(incident: Incident) -> dict[str, str]:

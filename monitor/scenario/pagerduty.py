@@ -51,6 +51,8 @@ class PagerDutyFake(Receiver):
         super().__init__()
         self.incidents: list[PagerDutyIncident] = []
         """Oldest first."""
+        self.changes: list[dict[str, Any]] = []
+        """What was told of releases."""
         self.dropped_resolves: list[str] = []
         """Keys that were resolved while nothing was open under them."""
         self.dropped_acknowledgements: list[str] = []
@@ -65,10 +67,11 @@ class PagerDutyFake(Receiver):
         return [incident for incident in self.incidents if incident.resolved_at is None]
 
     def _answer(self, request: Request) -> Reply:
-        if request.method != "POST" or request.path != "/v2/enqueue":
+        is_change = request.path == "/v2/change/enqueue"
+        if request.method != "POST" or not (is_change or request.path == "/v2/enqueue"):
             return Reply(status=404)
         event = _parsed(request.body)
-        errors = list(_errors(event))
+        errors = list(_change_errors(event) if is_change else _errors(event))
         if not errors and event["routing_key"] not in self._routing_keys:
             errors = ["Invalid routing key"]
         if errors:
@@ -77,6 +80,9 @@ class PagerDutyFake(Receiver):
             )
         if self._is_throttled(event["routing_key"], request.at):
             return _json(429, status="throttle exceeded", message="Requests are arriving too fast")
+        if is_change:
+            self.changes.append(event["payload"])
+            return _json(202, status="success", message="Change event processed")
         key = self._apply(event, request.at)
         return _json(202, status="success", message="Event processed", dedup_key=key)
 
@@ -128,7 +134,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return event if isinstance(event, dict) else {}
 
 
-def _errors(event: dict[str, Any]) -> Iterator[str]:
+def _common_errors(event: dict[str, Any]) -> Iterator[str]:
     if event.get("oversized"):
         yield f"Event is larger than {BODY_LIMIT} bytes"
         return
@@ -137,6 +143,24 @@ def _errors(event: dict[str, Any]) -> Iterator[str]:
     key = event.get("routing_key")
     if not isinstance(key, str) or len(key) != ROUTING_KEY_LENGTH:
         yield f"Length of 'routing_key' is incorrect (should be {ROUTING_KEY_LENGTH} characters)"
+
+
+def _change_errors(event: dict[str, Any]) -> Iterator[str]:
+    yield from _common_errors(event)
+    payload = event.get("payload")
+    summary = payload.get("summary") if isinstance(payload, dict) else None
+    if not isinstance(summary, str) or not summary:
+        yield "'payload.summary' is missing or blank"
+    elif len(summary) > SUMMARY_LIMIT:
+        yield f"'payload.summary' is too long (maximum is {SUMMARY_LIMIT} characters)"
+    if set(event) & {"event_action", "dedup_key"}:
+        yield "A change event has no action and no key"
+
+
+def _errors(event: dict[str, Any]) -> Iterator[str]:
+    yield from _common_errors(event)
+    if event.get("oversized"):
+        return
     action = event.get("event_action")
     if action not in _ACTIONS:
         yield "'event_action' is missing or blank"

@@ -22,10 +22,12 @@ from monitor.model import (
     IncidentAlert,
     Message,
     Note,
+    Release,
+    ReleaseStatus,
     SendReason,
     Severity,
 )
-from monitor.notify.base import NotifyIO
+from monitor.notify.base import Announcer, NotifyIO
 from monitor.notify.http import status_result
 from monitor.notify.pagerduty import (
     DEDUP_KEY_LIMIT,
@@ -174,6 +176,73 @@ async def test_an_acknowledgement_stops_pagerdutys_escalation(
     await channel.send(message(SendReason.RESOLVED), 10, opened.remote_key)
     await channel.send(message(SendReason.ACKNOWLEDGED), 10, opened.remote_key)
     assert len(fake.dropped_acknowledgements) == len(fake.incidents) == 1
+
+
+@pytest.mark.parametrize("status", ReleaseStatus)
+async def test_a_release_is_a_change_event(
+    scripted: NotifyIO, fake: PagerDutyFake, status: ReleaseStatus
+) -> None:
+    """It shows beside the incidents of the service, and opens none."""
+    release = Release(deployment="api-production", revision="1.4.2", status=status, at=NOW)
+    told = await notifier(scripted, None).announce(release, NOW, 10)
+    assert told == Delivery(result=DeliveryResult.DELIVERED, detail="202 accepted")
+    [change] = fake.changes
+    assert change["summary"] == f"api-production: 1.4.2 {status.replace('_', ' ')}"
+    assert (change["source"], change["timestamp"]) == ("api-production", "2027-01-15T08:00:00Z")
+    assert fake.incidents == []
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_a_hostile_release_is_told(
+    scripted: NotifyIO, fake: PagerDutyFake, text: str
+) -> None:
+    """A revision is read from the target, so it may hold anything."""
+    release = Release(deployment=text, revision=text, status=ReleaseStatus.FAILED, at=NOW)
+    told = await notifier(scripted, None).announce(release, NOW, 10)
+    assert told.result is DeliveryResult.DELIVERED
+    assert len(fake.changes) == 1
+
+
+async def test_a_refused_change_event_is_classified_like_any(
+    scripted: NotifyIO, fake: PagerDutyFake
+) -> None:
+    """The same table, in one request."""
+    release = Release(deployment="api", revision="1", status=ReleaseStatus.SUCCEEDED, at=NOW)
+    fake.fail_next(429)
+    busy = await notifier(scripted, None).announce(release, NOW, 10)
+    wrong = await notifier(scripted, None, key="Z" * 32).announce(release, NOW, 10)
+    assert (busy.result, busy.retry_after_s) == (DeliveryResult.RETRY, 30.0)
+    assert (wrong.result, fake.requests) == (DeliveryResult.PERMANENT, 2)
+
+
+def test_releases_are_told_when_asked(notify_io: NotifyIO) -> None:
+    """Off unless the configuration says so; who can do it is known by its protocol."""
+    channel = notifier(notify_io, None)
+    assert isinstance(channel, Announcer)
+    assert channel.announces is False
+    raw = {"kind": "pagerduty", "routing_key": Secret(KEY), "change_events": True}
+    asked = PagerDutyConfig.model_validate(raw).build("oncall", notify_io)
+    assert isinstance(asked, Announcer)
+    assert asked.announces
+
+
+@pytest.mark.parametrize(
+    ("event", "complaint"),
+    [
+        ({"routing_key": KEY, "payload": {}}, "'payload.summary' is missing"),
+        ({"routing_key": KEY, "payload": {"summary": "s" * 1025}}, "is too long"),
+        ({"routing_key": "x", "payload": {"summary": "s"}}, "Length of 'routing_key'"),
+        ({"routing_key": KEY, "payload": {"summary": "s"}, "dedup_key": "k"}, "no key"),
+    ],
+)
+def test_the_fake_is_strict_about_changes(event: dict[str, Any], complaint: str) -> None:
+    """A change event has rules of its own."""
+    fake = PagerDutyFake({KEY})
+    body = json.dumps(event).encode()
+    request = Request(method="POST", path="/v2/change/enqueue", headers={}, body=body, at=NOW)
+    reply = fake.handle(request)
+    assert (reply.status, fake.changes) == (400, [])
+    assert complaint in json.dumps(json.loads(reply.body)["errors"])
 
 
 @pytest.mark.parametrize("reason", [SendReason.NEW_ALERTS, SendReason.ESCALATED])
