@@ -27,6 +27,7 @@ from monitor.model import (
     Told,
 )
 from monitor.notify.base import Notifier
+from monitor.rate import Bucket
 from monitor.routing import AT_ONCE, Tempo, digest_of, owed_reason, part, settle, urgency
 from monitor.store.base import Batch, Store, StoreError
 
@@ -103,6 +104,8 @@ class Outbox:
         """What the store refused, by channel and incident; it is offered again and again."""
         self._quiet_until: dict[str, float] = {}
         """Channel -> when its provider wants to hear the next message, whichever it is."""
+        self._buckets: dict[str, Bucket] = {}
+        """Channel -> how many messages its provider takes now."""
         self.broken: dict[str, str] = {}
         """Channel -> why it refused for good what it was given last."""
         self._keys: dict[str, set[str]] = {}
@@ -334,8 +337,20 @@ class Outbox:
 
     # --- sending ------------------------------------------------------------------------------
 
+    def _pace(self, channel: str, notifier: Notifier) -> None:
+        """Take one from what the provider takes; the next message waits until there is another."""
+        now = self._clock.now()
+        fresh = Bucket(capacity=notifier.burst, per_s=notifier.rate_per_s)
+        bucket = self._buckets.get(channel, fresh)
+        if not bucket.wait_s(now):
+            bucket = bucket.take(now)
+        self._buckets[channel] = bucket
+        after = max(self._quiet_until.get(channel, 0.0), now + bucket.wait_s(now))
+        self._quiet_until[channel] = after
+
     async def _attempt(self, job: _Job) -> None:
         notifier = self._settings.notifiers[job.row.channel]
+        self._pace(job.row.channel, notifier)
         row = replace(job.row, intent=job.reason, key=self._key(job, notifier))
         self._keep(row)
         self._sending.add(row.channel)

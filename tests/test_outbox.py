@@ -50,6 +50,9 @@ def incident(number: int = 1, channels: tuple[str, ...] = ("a",), **changes: obj
 class Scripted:
     """Answers by a script, then always DELIVERED; remembers what was said and when."""
 
+    rate_per_s = 1000.0
+    burst = 1000
+
     def __init__(
         self, *script: Delivery, takes_s: float = 1.0, deduplicates: bool = False,
         repeats: bool = True,

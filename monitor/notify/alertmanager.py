@@ -55,6 +55,8 @@ class AlertmanagerNotifier:
     repeats = True
     updates = True
     repeat_s: float | None = RESEND_S
+    rate_per_s = 10.0
+    burst = 20
 
     def __init__(self, config: AlertmanagerConfig, io: NotifyIO) -> None:
         """Use `config` with the client of `io`."""

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, runtime_checkable
 
 import httpx2
 
 from monitor.fields import Model
-from monitor.model import Delivery, Message
+from monitor.model import Delivery, Message, Release
 
 SmtpSend = Callable[..., Awaitable[tuple[dict[str, Any], str]]]
 """`aiosmtplib.send`: returns (refused recipients, final reply)."""
@@ -49,6 +49,10 @@ class Notifier(Protocol):
     """Whether it is told that alerts joined or left, and that somebody acknowledged."""
     repeat_s: float | None
     """Its own interval of reminders, seconds; None: the plan's `repeat_interval`."""
+    rate_per_s: float
+    """Sends a second that the receiver takes for long (see `monitor.rate`)."""
+    burst: int
+    """Sends that it takes at once after a rest."""
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
         """Try once. Never raises for what the receiver or the network does.
@@ -56,6 +60,18 @@ class Notifier(Protocol):
         `remote_key` is what the delivery that opened this incident returned. The caller also
         enforces `deadline_s`; a notifier uses it to tell RETRY from UNCERTAIN.
         """
+        ...
+
+
+@runtime_checkable
+class Announcer(Protocol):
+    """A notifier that can also tell of releases, which nobody is paged for."""
+
+    announces: bool
+    """Whether its configuration asks for it."""
+
+    async def announce(self, release: Release, at: float, deadline_s: float) -> Delivery:
+        """Try once, like `Notifier.send`; `at` is UTC seconds. A release that is lost stays so."""
         ...
 
 

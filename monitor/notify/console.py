@@ -47,6 +47,8 @@ class ConsoleNotifier:
     repeats = True
     updates = True
     repeat_s: float | None = None
+    rate_per_s = 100.0
+    burst = 100
 
     def __init__(self, name: str, config: ConsoleConfig, io: NotifyIO) -> None:
         """Write as channel `name`, on the executor of `io`: a console may block."""

@@ -92,6 +92,8 @@ class EmailNotifier:
     repeats = True
     updates = True
     repeat_s: float | None = None
+    rate_per_s = 1.0
+    burst = 10
 
     def __init__(self, config: EmailConfig, io: NotifyIO) -> None:
         """Use `config` with the SMTP client of `io`."""

@@ -23,7 +23,7 @@ from monitor.notify.render import clip, one_line
 
 DETAIL_LIMIT = 200
 ANSWER_LIMIT = 2048
-"""Bytes of an answer that are read; the rest is left and the connection closed."""
+"""Bytes of an answer that are read unless a kind needs more; the rest is left unread."""
 RETRY_AFTER_CAP_S = 3600.0
 
 _TRY_AGAIN = frozenset({408, 425, 429})
@@ -98,7 +98,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back: at most `ANSWER_LIMIT` bytes of the body, `None` when it broke off."""
+    """What came back: at most the first bytes of the body, `None` when it broke off."""
 
     status: int
     headers: Mapping[str, str]
@@ -121,6 +121,8 @@ async def post(
     content: bytes,
     headers: Mapping[str, str],
     limit_s: float,
+    *,
+    answer_limit: int = ANSWER_LIMIT,
 ) -> Answer | Delivery:
     """POST once within `limit_s`; return the answer, or the outcome when there is none."""
     seen: list[httpx2.Response] = []
@@ -139,7 +141,7 @@ async def post(
             ) as response,
         ):
             seen.append(response)
-            body = await _beginning(response)
+            body = await _beginning(response, answer_limit)
             return Answer(status=response.status_code, headers=response.headers, body=body)
     except (httpx2.HTTPError, OSError) as error:
         if not seen:
@@ -223,13 +225,13 @@ def _root(error: Exception) -> str:
     return clip(one_line(": ".join(filter(None, (type(deepest).__name__, strerror)))), 100)
 
 
-async def _beginning(response: httpx2.Response) -> str:
+async def _beginning(response: httpx2.Response, limit: int) -> str:
     taken = b""
     async for chunk in response.aiter_raw():
         taken += chunk
-        if len(taken) >= ANSWER_LIMIT:
+        if len(taken) >= limit:
             break
-    return taken[:ANSWER_LIMIT].decode("utf-8", "replace")
+    return taken[:limit].decode("utf-8", "replace")
 
 
 def _telling(address: str, target: str, user: tuple[str, str]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """PagerDuty by Events API v2, through PagerDuty's own client.
 
-Owns the event and its limits. The dedup key makes a repeated open harmless; a resolve goes to the
-routing key that opened the incident. PagerDuty escalates and reminds, so this channel does not.
+Owns the event and its limits. The dedup key makes a repeated open harmless; whatever follows goes
+to the routing key that opened the incident. PagerDuty escalates and reminds: this channel does not.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import httpx2
-from pagerduty import Error, EventsApiV2Client, HttpError
+from pagerduty import Error, EventsApiV2Client
 from pydantic import Field, field_validator
 
 from monitor.fields import Duration, Secret
-from monitor.model import Delivery, DeliveryResult, Incident, Message, SendReason, Severity
+from monitor.model import Delivery, DeliveryResult, Incident, Message, Release, SendReason, Severity
 from monitor.notify import blocking
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
-from monitor.notify.http import Answer, described, phases, shown, unanswered
+from monitor.notify.http import Answer, described, shown, unanswered
+from monitor.notify.pagerduty_client import ACCEPTED, OneAttempt
 from monitor.notify.render import Text, clip, fit_line, iso, one_line, render
 
 DEDUP_KEY_LIMIT = 255
@@ -31,11 +32,10 @@ DETAILS_LIMIT = 400_000
 DETAIL_LIMIT = 8000
 LINKS_LIMIT = 10
 RATE_LIMIT_WAIT_S = 30.0
-ACCEPTED = 202
 ROUTING_KEY_LENGTH = 32
 
-_ABOUT_OPEN = {SendReason.RESOLVED: "resolve", SendReason.ACKNOWLEDGED: "acknowledge"}
-"""What goes to the routing key that opened the incident."""
+_ACTION = {SendReason.ACKNOWLEDGED: "acknowledge", SendReason.RESOLVED: "resolve"}
+"""Every other reason is a trigger, which merges into the open incident of its key."""
 _SEVERITY = {
     Severity.CRITICAL: "critical",
     Severity.WARNING: "warning",
@@ -44,13 +44,15 @@ _SEVERITY = {
 
 
 class PagerDutyConfig(ChannelConfig):
-    """Opens and resolves PagerDuty incidents through an Events API v2 integration."""
+    """Opens, acknowledges and resolves PagerDuty incidents through an Events API v2 integration."""
 
     kind: Literal["pagerduty"]
     routing_key: Secret
     """Integration key of the service, 32 characters."""
     previous_routing_keys: Annotated[tuple[Secret, ...], Field(strict=False)] = ()
     """Keys used before a rotation: incidents that they opened are resolved through them."""
+    change_events: bool = False
+    """Whether releases are told as well: they show beside the incidents of the service."""
     base_url: str | None = None
     """Address of the Events API; the US service region's when left out."""
     timeout_s: Duration = Field(alias="timeout", default=15.0)
@@ -84,9 +86,13 @@ class PagerDutyNotifier:
     repeats = False
     updates = True
     repeat_s: float | None = None
+    # 20 + 60 x 1.6 is below the 120 that PagerDuty takes from one key in any minute.
+    rate_per_s = 1.6
+    burst = 20
 
     def __init__(self, config: PagerDutyConfig, io: NotifyIO) -> None:
         """Use `config`; calls run on the executor of `io`, over its transport if it has one."""
+        self.announces = config.change_events
         self._config = config
         self._io = io
         self._secrets = tuple(
@@ -95,22 +101,23 @@ class PagerDutyNotifier:
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
         """Trigger, acknowledge or resolve once."""
-        key = self._config.routing_key
-        if message.reason in _ABOUT_OPEN:
-            action, event = _ABOUT_OPEN[message.reason], {}
-            opener = self._opener(remote_key)
-            if opener is None:
-                detail = (
-                    "the routing key that opened this incident is no longer configured: add it to "
-                    "previous_routing_keys, or resolve the incident in PagerDuty"
-                )
-                return Delivery(result=DeliveryResult.PERMANENT, detail=detail)
-            key = opener
-        else:
-            action, event = "trigger", trigger(message)
+        action = _ACTION.get(message.reason, "trigger")
+        key = self._opener(remote_key)
+        if key is None and message.reason is SendReason.FIRST:
+            # An earlier attempt may have opened it by a key that is gone: better two than none.
+            key = self._config.routing_key
+        if key is None:
+            detail = (
+                "the routing key that opened this incident is no longer configured: add it to "
+                "previous_routing_keys, or resolve the incident in PagerDuty"
+            )
+            return Delivery(result=DeliveryResult.PERMANENT, detail=detail)
+        event = trigger(message) if action == "trigger" else {}
         limit_s = min(self._config.timeout_s, deadline_s)
-        call = partial(self._call, key, limit_s, action, dedup_key(message.incident.key), event)
-        delivery = await self._attempt(call, limit_s, message.at)
+        name = dedup_key(message.incident.key)
+        delivery = await self._attempt(
+            key, lambda client: client.send_event(action, name, **event), limit_s, message.at
+        )
         opened = delivery.result in {DeliveryResult.DELIVERED, DeliveryResult.UNCERTAIN}
         return Delivery(
             result=delivery.result,
@@ -119,13 +126,22 @@ class PagerDutyNotifier:
             remote_key=fingerprint(key) if opened else None,
         )
 
+    async def announce(self, release: Release, at: float, deadline_s: float) -> Delivery:
+        """Tell of `release` once, as a change event: it opens nothing and pages nobody."""
+        event = change(release)
+        limit_s = min(self._config.timeout_s, deadline_s)
+        return await self._attempt(
+            self._config.routing_key, lambda client: client.send_change_event(event), limit_s, at
+        )
+
     def _opener(self, remote_key: str | None) -> Secret | None:
         keys = (self._config.routing_key, *self._config.previous_routing_keys)
         return next((it for it in keys if remote_key in {None, fingerprint(it)}), None)
 
     async def _attempt(
-        self, call: Callable[[], Answer | Delivery], limit_s: float, now: float
+        self, key: Secret, tell: Callable[[EventsApiV2Client], object], limit_s: float, now: float
     ) -> Delivery:
+        call = partial(self._call, key, tell, limit_s)
         try:
             answer = await blocking.run(self._io.executor, limit_s, call)
         except blocking.NotStartedError as error:
@@ -135,11 +151,11 @@ class PagerDutyNotifier:
         return answer if isinstance(answer, Delivery) else self._judge(answer, now)
 
     def _call(
-        self, key: Secret, limit_s: float, action: str, key_of_incident: str, event: dict[str, Any]
+        self, key: Secret, tell: Callable[[EventsApiV2Client], object], limit_s: float
     ) -> Answer | Delivery:
-        with _OneAttempt(self._config.base_url, key, self._io.sync_transport, limit_s) as client:
+        with OneAttempt(self._config.base_url, key, self._io.sync_transport, limit_s) as client:
             try:
-                client.send_event(action, dedup_key=key_of_incident, **event)
+                tell(client)
             except Error as error:
                 given = error.response
                 if given is not None:
@@ -166,45 +182,6 @@ class PagerDutyNotifier:
         if answer.status == httpx2.codes.TOO_MANY_REQUESTS and delivery.retry_after_s is None:
             return Delivery(result=delivery.result, detail=detail, retry_after_s=RATE_LIMIT_WAIT_S)
         return delivery
-
-
-class _OneAttempt(EventsApiV2Client):
-    """The client with its own retries off: repeating is the outbox's decision.
-
-    Left alone it sleeps and repeats inside the call, after a 429 without limit.
-    """
-
-    max_network_attempts = 0
-    timeout: Any
-    """Annotated as whole seconds by the library, which hands it on to httpx2 as it is."""
-
-    def __init__(
-        self,
-        base_url: str | None,
-        key: Secret,
-        transport: httpx2.BaseTransport | None,
-        limit_s: float,
-    ) -> None:
-        borrowed = None if transport is None else _Borrowed(transport)
-        # No proxy and no certificates from the environment: only configuration decides.
-        super().__init__(key.reveal(), base_url=base_url, transport=borrowed, trust_env=False)
-        self.timeout = phases(limit_s)
-
-    def postprocess(self, response: httpx2.Response) -> None:
-        """End the call on every status but the one of success, before any is retried."""
-        if response.status_code != ACCEPTED:
-            msg = f"status {response.status_code}"
-            raise HttpError(msg, response)
-
-
-class _Borrowed(httpx2.BaseTransport):
-    """A shared transport that survives the client it is lent to."""
-
-    def __init__(self, lender: httpx2.BaseTransport) -> None:
-        self._lender = lender
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        return self._lender.handle_request(request)
 
 
 def fingerprint(key: Secret) -> str:
@@ -243,6 +220,21 @@ def trigger(message: Message) -> dict[str, Any]:
     if message.page_url and text.links:
         event["client_url"] = text.links[0][1]
     return event
+
+
+def change(release: Release) -> dict[str, Any]:
+    """Return the payload of a change event."""
+    deployment, revision = (
+        fit_line(text, DEDUP_KEY_LIMIT) or "unknown"
+        for text in (release.deployment, release.revision)
+    )
+    status = release.status.replace("_", " ")
+    return {
+        "summary": f"{deployment}: {revision} {status}",
+        "source": deployment,
+        "timestamp": iso(release.at),
+        "custom_details": {"revision": revision, "status": status, "told by": release.source},
+    }
 
 
 def _classification(incident: Incident) -> dict[str, str]:

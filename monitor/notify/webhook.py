@@ -55,6 +55,8 @@ class WebhookNotifier:
     repeats = True
     updates = True
     repeat_s: float | None = None
+    rate_per_s = 10.0
+    burst = 20
 
     def __init__(self, config: WebhookConfig, io: NotifyIO) -> None:
         """Use `config` with the client of `io`."""

@@ -74,12 +74,16 @@ def heard_in_document(document: Mapping[str, Any]) -> Heard:
 
 
 def heard_by_pagerduty(fake: PagerDutyFake) -> list[Heard]:
-    """Return the openings and ends of incidents there; what was merged by its key is one."""
+    """Return when incidents there opened, were acknowledged and ended; what merged is one."""
     told = []
     for incident in fake.incidents:
         payload = incident.events[0]["payload"]
         subject = f"{payload['class']} on {payload['source']}"
-        ends = [(incident.opened_at, SendReason.FIRST), (incident.resolved_at, SendReason.RESOLVED)]
+        ends = [
+            (incident.opened_at, SendReason.FIRST),
+            (incident.acknowledged_at, SendReason.ACKNOWLEDGED),
+            (incident.resolved_at, SendReason.RESOLVED),
+        ]
         told += [
             (at, Heard(subject=subject, since=payload["timestamp"], reason=reason, marked=False))
             for at, reason in ends

@@ -1,7 +1,7 @@
 """A strict PagerDuty Events API v2: validation, rate, and what keys do to incidents.
 
-A trigger merges into the open incident of its key and otherwise opens one; a resolve without an
-open incident is accepted and dropped, exactly as PagerDuty does.
+A trigger merges into the open incident of its key and otherwise opens one; an acknowledge or a
+resolve without an open incident is accepted and dropped, exactly as PagerDuty does.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class PagerDutyIncident:
     routing_key: str
     key: str
     opened_at: float
+    acknowledged_at: float | None = None
+    """The latest time; a trigger that merges does not undo it."""
     resolved_at: float | None = None
     triggers: int = 1
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -49,8 +51,12 @@ class PagerDutyFake(Receiver):
         super().__init__()
         self.incidents: list[PagerDutyIncident] = []
         """Oldest first."""
+        self.changes: list[dict[str, Any]] = []
+        """What was told of releases."""
         self.dropped_resolves: list[str] = []
         """Keys that were resolved while nothing was open under them."""
+        self.dropped_acknowledgements: list[str] = []
+        """Keys that were acknowledged while nothing was open under them."""
         self._routing_keys = frozenset(routing_keys)
         self._recent: dict[str, deque[float]] = {key: deque() for key in routing_keys}
         self._generated = 0
@@ -61,10 +67,11 @@ class PagerDutyFake(Receiver):
         return [incident for incident in self.incidents if incident.resolved_at is None]
 
     def _answer(self, request: Request) -> Reply:
-        if request.method != "POST" or request.path != "/v2/enqueue":
+        is_change = request.path == "/v2/change/enqueue"
+        if request.method != "POST" or not (is_change or request.path == "/v2/enqueue"):
             return Reply(status=404)
         event = _parsed(request.body)
-        errors = list(_errors(event))
+        errors = list(_change_errors(event) if is_change else _errors(event))
         if not errors and event["routing_key"] not in self._routing_keys:
             errors = ["Invalid routing key"]
         if errors:
@@ -73,6 +80,9 @@ class PagerDutyFake(Receiver):
             )
         if self._is_throttled(event["routing_key"], request.at):
             return _json(429, status="throttle exceeded", message="Requests are arriving too fast")
+        if is_change:
+            self.changes.append(event["payload"])
+            return _json(202, status="success", message="Change event processed")
         key = self._apply(event, request.at)
         return _json(202, status="success", message="Event processed", dedup_key=key)
 
@@ -98,10 +108,15 @@ class PagerDutyFake(Receiver):
             )
         elif current is None and action == "resolve":
             self.dropped_resolves.append(key)
-        elif current is not None:
+        elif current is None:
+            self.dropped_acknowledgements.append(key)
+        else:
             current.events.append(event)
             current.triggers += action == "trigger"
-            current.resolved_at = now if action == "resolve" else None
+            if action == "acknowledge":
+                current.acknowledged_at = now
+            if action == "resolve":
+                current.resolved_at = now
         return key
 
     def _new_key(self) -> str:
@@ -119,7 +134,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return event if isinstance(event, dict) else {}
 
 
-def _errors(event: dict[str, Any]) -> Iterator[str]:
+def _common_errors(event: dict[str, Any]) -> Iterator[str]:
     if event.get("oversized"):
         yield f"Event is larger than {BODY_LIMIT} bytes"
         return
@@ -128,6 +143,24 @@ def _errors(event: dict[str, Any]) -> Iterator[str]:
     key = event.get("routing_key")
     if not isinstance(key, str) or len(key) != ROUTING_KEY_LENGTH:
         yield f"Length of 'routing_key' is incorrect (should be {ROUTING_KEY_LENGTH} characters)"
+
+
+def _change_errors(event: dict[str, Any]) -> Iterator[str]:
+    yield from _common_errors(event)
+    payload = event.get("payload")
+    summary = payload.get("summary") if isinstance(payload, dict) else None
+    if not isinstance(summary, str) or not summary:
+        yield "'payload.summary' is missing or blank"
+    elif len(summary) > SUMMARY_LIMIT:
+        yield f"'payload.summary' is too long (maximum is {SUMMARY_LIMIT} characters)"
+    if set(event) & {"event_action", "dedup_key"}:
+        yield "A change event has no action and no key"
+
+
+def _errors(event: dict[str, Any]) -> Iterator[str]:
+    yield from _common_errors(event)
+    if event.get("oversized"):
+        return
     action = event.get("event_action")
     if action not in _ACTIONS:
         yield "'event_action' is missing or blank"

@@ -19,6 +19,7 @@ from monitor.notify.console import ConsoleConfig
 from monitor.notify.email import EmailConfig
 from monitor.notify.pagerduty import PagerDutyConfig
 from monitor.notify.slack import SlackConfig
+from monitor.notify.slack_bot import SlackBotConfig
 from monitor.notify.webhook import WebhookConfig
 from monitor.rollback.base import HookConfig
 from monitor.rollback.github import GithubHookConfig
@@ -30,6 +31,7 @@ from monitor.scenario.pagerduty import PagerDutyFake
 from monitor.scenario.provider import Provider
 from monitor.scenario.receiver import Receiver, WebhookFake
 from monitor.scenario.slack import SlackFake
+from monitor.scenario.slack_api import SlackApiFake
 from monitor.scenario.story import Step
 from monitor.scenario.world import MailFake, World
 
@@ -153,7 +155,7 @@ class Receivers:
             texts = [block for block in blocks if block.startswith(f"{channel} ---")]
         elif isinstance(config, EmailConfig):
             texts = [_mail_text(mail) for mail in self._mail[config.host].messages]
-        elif isinstance(fake, SlackFake):
+        elif isinstance(fake, SlackFake | SlackApiFake):
             texts = [message.text for message in fake.messages]
         elif isinstance(fake, WebhookFake):
             return [heard_in_document(each.document) for each in fake.received]
@@ -176,6 +178,9 @@ class Receivers:
             case SlackConfig():
                 url = urlsplit(config.url.reveal())
                 fake: Receiver = SlackFake(path=url.path)
+            case SlackBotConfig():
+                url = urlsplit(config.base_url)
+                fake = SlackApiFake(config.token.reveal(), {config.channel})
             case WebhookConfig():
                 url = urlsplit(config.url.reveal())
                 secrets = [secret.reveal() for secret in config.secrets]

@@ -18,7 +18,7 @@ from monitor.rollback.base import HookConfig
 @pytest.mark.parametrize(
     ("base", "some"),
     [
-        (ChannelConfig, {"console", "email", "pagerduty", "slack", "webhook"}),
+        (ChannelConfig, {"console", "email", "pagerduty", "slack", "slack_bot", "webhook"}),
         (HookConfig, {"command", "github", "webhook"}),
         (ProbeConfig, {"http"}),
     ],

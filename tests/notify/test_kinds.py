@@ -21,6 +21,7 @@ from monitor.notify.console import ConsoleConfig
 from monitor.notify.email import EmailConfig
 from monitor.notify.pagerduty import PagerDutyConfig
 from monitor.notify.slack import SlackConfig
+from monitor.notify.slack_bot import SlackBotConfig
 from monitor.notify.webhook import WebhookConfig
 from monitor.scenario.provider import Reply, Request
 from tests.notify.samples import CANARY, message
@@ -32,6 +33,11 @@ Raw = dict[str, Any]
 
 def slack(url: str) -> Raw:
     return {"kind": "slack", "url": Secret(f"{url}/services/T000/B000/{CANARY}", "env SLACK")}
+
+
+def slack_bot(url: str) -> Raw:
+    token = Secret(f"xoxb-{CANARY}", "env SLACK_BOT")
+    return {"kind": "slack_bot", "token": token, "channel": "C0123456", "base_url": url}
 
 
 def pagerduty(url: str) -> Raw:
@@ -51,6 +57,7 @@ def webhook(url: str) -> Raw:
 
 HTTP_KINDS: dict[type[ChannelConfig], Callable[[str], Raw]] = {
     SlackConfig: slack,
+    SlackBotConfig: slack_bot,
     PagerDutyConfig: pagerduty,
     WebhookConfig: webhook,
 }

@@ -16,8 +16,18 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 
 from monitor.fields import Secret
-from monitor.model import Delivery, DeliveryResult, Message, Note, SendReason, Severity
-from monitor.notify.base import NotifyIO
+from monitor.model import (
+    Delivery,
+    DeliveryResult,
+    IncidentAlert,
+    Message,
+    Note,
+    Release,
+    ReleaseStatus,
+    SendReason,
+    Severity,
+)
+from monitor.notify.base import Announcer, NotifyIO
 from monitor.notify.http import status_result
 from monitor.notify.pagerduty import (
     DEDUP_KEY_LIMIT,
@@ -134,6 +144,136 @@ async def test_a_resolve_without_its_key_says_what_to_do(
     assert "previous_routing_keys" in resolved.detail
     assert len(resolved.detail) <= 200
     assert fake.requests == 1
+
+
+@pytest.mark.parametrize("reason", [SendReason.ACKNOWLEDGED, SendReason.NEW_ALERTS])
+async def test_what_follows_goes_through_the_key_that_opened(
+    scripted: NotifyIO, fake: PagerDutyFake, reason: SendReason
+) -> None:
+    """After a rotation neither opens a second incident by the new key, nor is it lost."""
+    opened = await notifier(scripted, None, key=OLD_KEY).send(message(), 10, None)
+    rotated = notifier(scripted, None, key=KEY, previous=(OLD_KEY,))
+    told = await rotated.send(message(reason), 10, opened.remote_key)
+    assert (told.result, told.remote_key) == (DeliveryResult.DELIVERED, opened.remote_key)
+    [incident] = fake.incidents
+    assert len(incident.events) == 2
+    lost = await notifier(scripted, None, key=KEY).send(message(reason), 10, opened.remote_key)
+    assert lost.result is DeliveryResult.PERMANENT
+    assert "previous_routing_keys" in lost.detail
+
+
+async def test_an_acknowledgement_stops_pagerdutys_escalation(
+    scripted: NotifyIO, fake: PagerDutyFake
+) -> None:
+    """It is an event without payload, under the same key, and opens nothing by itself."""
+    channel = notifier(scripted, None)
+    opened = await channel.send(message(), 10, None)
+    await channel.send(message(SendReason.ACKNOWLEDGED), 10, opened.remote_key)
+    [incident] = fake.open_incidents
+    assert incident.acknowledged_at == NOW
+    assert set(incident.events[1]) == {"routing_key", "event_action", "dedup_key"}
+    assert incident.events[1]["event_action"] == "acknowledge"
+    await channel.send(message(SendReason.RESOLVED), 10, opened.remote_key)
+    await channel.send(message(SendReason.ACKNOWLEDGED), 10, opened.remote_key)
+    assert len(fake.dropped_acknowledgements) == len(fake.incidents) == 1
+
+
+@pytest.mark.parametrize("status", ReleaseStatus)
+async def test_a_release_is_a_change_event(
+    scripted: NotifyIO, fake: PagerDutyFake, status: ReleaseStatus
+) -> None:
+    """It shows beside the incidents of the service, and opens none."""
+    release = Release(deployment="api-production", revision="1.4.2", status=status, at=NOW)
+    told = await notifier(scripted, None).announce(release, NOW, 10)
+    assert told == Delivery(result=DeliveryResult.DELIVERED, detail="202 accepted")
+    [change] = fake.changes
+    assert change["summary"] == f"api-production: 1.4.2 {status.replace('_', ' ')}"
+    assert (change["source"], change["timestamp"]) == ("api-production", "2027-01-15T08:00:00Z")
+    assert fake.incidents == []
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_a_hostile_release_is_told(
+    scripted: NotifyIO, fake: PagerDutyFake, text: str
+) -> None:
+    """A revision is read from the target, so it may hold anything."""
+    release = Release(deployment=text, revision=text, status=ReleaseStatus.FAILED, at=NOW)
+    told = await notifier(scripted, None).announce(release, NOW, 10)
+    assert told.result is DeliveryResult.DELIVERED
+    assert len(fake.changes) == 1
+
+
+async def test_a_refused_change_event_is_classified_like_any(
+    scripted: NotifyIO, fake: PagerDutyFake
+) -> None:
+    """The same table, in one request."""
+    release = Release(deployment="api", revision="1", status=ReleaseStatus.SUCCEEDED, at=NOW)
+    fake.fail_next(429)
+    busy = await notifier(scripted, None).announce(release, NOW, 10)
+    wrong = await notifier(scripted, None, key="Z" * 32).announce(release, NOW, 10)
+    assert (busy.result, busy.retry_after_s) == (DeliveryResult.RETRY, 30.0)
+    assert (wrong.result, fake.requests) == (DeliveryResult.PERMANENT, 2)
+
+
+def test_releases_are_told_when_asked(notify_io: NotifyIO) -> None:
+    """Off unless the configuration says so; who can do it is known by its protocol."""
+    channel = notifier(notify_io, None)
+    assert isinstance(channel, Announcer)
+    assert channel.announces is False
+    raw = {"kind": "pagerduty", "routing_key": Secret(KEY), "change_events": True}
+    asked = PagerDutyConfig.model_validate(raw).build("oncall", notify_io)
+    assert isinstance(asked, Announcer)
+    assert asked.announces
+
+
+@pytest.mark.parametrize(
+    ("event", "complaint"),
+    [
+        ({"routing_key": KEY, "payload": {}}, "'payload.summary' is missing"),
+        ({"routing_key": KEY, "payload": {"summary": "s" * 1025}}, "is too long"),
+        ({"routing_key": "x", "payload": {"summary": "s"}}, "Length of 'routing_key'"),
+        ({"routing_key": KEY, "payload": {"summary": "s"}, "dedup_key": "k"}, "no key"),
+    ],
+)
+def test_the_fake_is_strict_about_changes(event: dict[str, Any], complaint: str) -> None:
+    """A change event has rules of its own."""
+    fake = PagerDutyFake({KEY})
+    body = json.dumps(event).encode()
+    request = Request(method="POST", path="/v2/change/enqueue", headers={}, body=body, at=NOW)
+    reply = fake.handle(request)
+    assert (reply.status, fake.changes) == (400, [])
+    assert complaint in json.dumps(json.loads(reply.body)["errors"])
+
+
+@pytest.mark.parametrize("reason", [SendReason.NEW_ALERTS, SendReason.ESCALATED])
+async def test_changes_and_escalations_merge_into_the_open_incident(
+    scripted: NotifyIO, fake: PagerDutyFake, reason: SendReason
+) -> None:
+    """They are triggers with the same key: the incident gets the news, not a companion."""
+    channel = notifier(scripted, None)
+    opened = await channel.send(message(), 10, None)
+    await channel.send(message(reason, summary="more of it"), 10, opened.remote_key)
+    [incident] = fake.incidents
+    assert incident.triggers == 2
+    assert incident.events[1]["payload"]["summary"].endswith("more of it")
+
+
+async def test_an_escalation_to_a_service_that_knows_nothing_opens_it(
+    scripted: NotifyIO, fake: PagerDutyFake
+) -> None:
+    """Who is called next may be another service: the first event there opens its incident."""
+    told = await notifier(scripted, None).send(message(SendReason.ESCALATED), 10, None)
+    assert told.remote_key == fingerprint(Secret(KEY))
+    assert len(fake.open_incidents) == 1
+
+
+async def test_a_first_open_whose_key_is_gone_is_sent_by_the_new_one(
+    scripted: NotifyIO, fake: PagerDutyFake
+) -> None:
+    """It may never have arrived: two incidents are better than nobody paged."""
+    lost_key = fingerprint(Secret(OLD_KEY))
+    told = await notifier(scripted, None).send(message(), 10, lost_key)
+    assert (told.result, told.remote_key) == (DeliveryResult.DELIVERED, fingerprint(Secret(KEY)))
 
 
 async def test_every_status_has_its_outcome_in_one_request(
@@ -292,6 +432,29 @@ def test_huge_details_fit() -> None:
     assert event["payload"]["custom_details"]["…"].endswith(" more")
 
 
+@pytest.mark.parametrize("reason", [SendReason.FIRST, SendReason.NEW_ALERTS])
+async def test_a_storm_in_one_incident_fits(
+    scripted: NotifyIO, fake: PagerDutyFake, reason: SendReason
+) -> None:
+    """Five thousand alerts in one incident are one event that PagerDuty takes."""
+    alerts = tuple(
+        IncidentAlert(
+            rule="outage",
+            deployment=f"api-{number}",
+            severity=Severity.CRITICAL,
+            channels=("oncall",),
+            condition="error_rate_5m > 5",
+            summary="Users get errors " * 20,
+            started_at=NOW - 300,
+            opened_at=NOW - 60,
+        )
+        for number in range(5000)
+    )
+    told = await notifier(scripted, None).send(message(reason, alerts=alerts), 10, None)
+    assert told.result is DeliveryResult.DELIVERED
+    assert len(fake.open_incidents) == 1
+
+
 @pytest.mark.parametrize(
     "key", ["k" * 256, "k" * 10_000, "a\nb", "a\x00b", "\ud800", " k", "\u2028" * 300]
 )
@@ -383,6 +546,26 @@ def test_the_fake_drops_a_resolve_of_nothing() -> None:
     fake = PagerDutyFake({KEY})
     reply = answer(fake, json.dumps(event_with(event_action="resolve")).encode(), NOW)
     assert (reply.status, fake.dropped_resolves, fake.incidents) == (202, ["k"], [])
+
+
+def test_the_fake_acknowledges_by_the_key_that_opened() -> None:
+    """An unknown key and another service's are accepted and dropped, and a trigger undoes none."""
+    fake = PagerDutyFake({KEY, OLD_KEY})
+
+    def tell(action: str, **changes: Any) -> int:
+        event = event_with(event_action=action, **changes)
+        return answer(fake, json.dumps(event).encode(), NOW).status
+
+    statuses = [tell("acknowledge"), tell("trigger"), tell("acknowledge", routing_key=OLD_KEY)]
+    [incident] = fake.incidents
+    assert (statuses, incident.acknowledged_at) == ([202] * 3, None)
+    assert fake.dropped_acknowledgements == ["k", "k"]
+    assert [tell("acknowledge"), tell("trigger"), tell("acknowledge", dedup_key="")] == [
+        202,
+        202,
+        400,
+    ]
+    assert (incident.acknowledged_at, incident.triggers) == (NOW, 2)
 
 
 def test_a_trigger_without_key_always_opens() -> None:

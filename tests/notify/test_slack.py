@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import httpx2
 import pytest
@@ -13,9 +12,10 @@ from pydantic import ValidationError
 from monitor.fields import Secret
 from monitor.model import Delivery, DeliveryResult, Message, SendReason
 from monitor.notify.base import Notifier, NotifyIO
+from monitor.notify.blocks import payload
 from monitor.notify.http import status_result
 from monitor.notify.render import CAUTION, render
-from monitor.notify.slack import SlackConfig, escape, payload
+from monitor.notify.slack import SlackConfig
 from monitor.scenario.provider import ProviderTransport, Reply, Request
 from monitor.scenario.slack import SlackFake
 from tests.notify.samples import HOSTILE, NOW, any_message, hostile, message
@@ -173,30 +173,6 @@ def test_any_message_passes_the_strict_fake(sent: Message) -> None:
         return Delivery(result=DeliveryResult.DELIVERED, detail=response.text)
 
     assert (asyncio.run(run()).detail, fake.mentions) == ("ok", [])
-
-
-def test_too_many_blocks_are_counted() -> None:
-    """More than Slack takes is cut, and the rest is counted instead of lost silently."""
-    many = payload(replace(render(message()), notes=("note",) * 80))
-    assert len(many["blocks"]) == 50
-    assert many["blocks"][-1]["text"]["text"] == "… 35 more"
-
-
-@pytest.mark.parametrize(
-    ("text", "limit", "sent"),
-    [
-        ("a < b & c > d", 100, "a &lt; b &amp; c &gt; d"),
-        ("<!channel>", 100, "&lt;!channel&gt;"),
-        ("@Channel @bob", 100, "@\u200bChannel @bob"),
-        ("&&&", 15, "&amp;&amp;&amp;"),
-        ("&&&", 14, "&amp;&amp;…"),
-        ("abcdef", 4, "abc…"),
-        ("<<<<", 3, "…"),
-    ],
-)
-def test_escaping_fits_whole_entities(text: str, limit: int, sent: str) -> None:
-    """The limit counts what is sent, and never cuts an entity in two."""
-    assert escape(text, limit) == sent
 
 
 @pytest.mark.parametrize("url", ["", "not an address", "file:///etc/passwd"])

@@ -128,7 +128,7 @@ async def test_silence_is_uncertain(notify_io: NotifyIO) -> None:
     """A receiver that hangs is cut off in time; one that dies without a word may have it."""
     fake = WebhookFake()
     fake.hang_s = 30
-    [hanging] = await send(notify_io, fake, patience="300ms")
+    [hanging] = await send(notify_io, fake, patience="1s")
     fake.hang_s, fake.dead = 0, True
     [dead] = await send(notify_io, fake)
     assert [hanging.result, dead.result] == [DeliveryResult.UNCERTAIN] * 2

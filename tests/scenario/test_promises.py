@@ -19,7 +19,7 @@ from monitor.scenario.story import Story
 CALM_S = 5400
 """From here on everything is healthy again."""
 END_S = CALM_S + 3600
-PEOPLE = ["slack", "email", "webhook", "console"]
+PEOPLE = ["slack", "bot", "email", "webhook", "console"]
 """Channels that hear of an incident even when it is over; the console never fails."""
 RULES = {
     "outage": ("error_rate_5m > 30 && samples_5m >= 2", "critical", [*PEOPLE, "pagerduty"]),
@@ -52,6 +52,8 @@ def config(*rules: str) -> dict[str, Any]:
         }],
         "channels": {
             "slack": {"kind": "slack", "url": {"env": "SLACK"}},
+            "bot": {"kind": "slack_bot", "token": {"env": "SLACK_BOT"}, "channel": "C0123456",
+                    "base_url": "https://slack-bot.test"},
             "pagerduty": {"kind": "pagerduty", "routing_key": {"env": "PD_KEY"}},
             "email": {"kind": "email", "host": "mail.test", "tls": "insecure", "from": "a@b.test",
                       "to": ["c@b.test"]},
@@ -104,7 +106,7 @@ def troubles(draw: st.DrawFn) -> list[dict[str, Any]]:
     """A receiver misbehaves once or for a while."""
     at = draw(moments)
     end = min(CALM_S, at + draw(spans))
-    channel = draw(st.sampled_from(["slack", "pagerduty", "webhook", "email", ""]))
+    channel = draw(st.sampled_from(["slack", "bot", "pagerduty", "webhook", "email", ""]))
     who = {"channel": channel} if channel else {"hook": "shop-production"}
     lasting = [({"alive": False}, {"alive": True})]
     passing: list[dict[str, Any]] = []
@@ -167,7 +169,7 @@ def stories(draw: st.DrawFn) -> dict[str, Any]:
     ]
     well += [
         {"at": calm, "channel": channel, "alive": True}
-        for channel in ("slack", "pagerduty", "webhook", "email")
+        for channel in ("slack", "bot", "pagerduty", "webhook", "email")
     ]
     well += [
         {"at": calm, "hook": "shop-production", "alive": True, "failing": False},
@@ -177,7 +179,7 @@ def stories(draw: st.DrawFn) -> dict[str, Any]:
         "story": "a random one",
         "lasts": seconds(END_S),
         "env": {"SLACK": "https://slack.test/services/T000/B000/XXXX", "PD_KEY": "0" * 32,
-                "KEY": "s3cret", "SINK": "https://sink.test/hook"},
+                "SLACK_BOT": "xoxb-1", "KEY": "s3cret", "SINK": "https://sink.test/hook"},
         "config": config("outage", "slow"),
         "files": rule_files(),
         "targets": {"shop.test": {"version": "1.0", "bad_versions": ["2.0", "3.0"]},
