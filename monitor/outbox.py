@@ -23,10 +23,11 @@ from monitor.model import (
     Incident,
     Message,
     Owed,
+    Release,
     SendReason,
     Told,
 )
-from monitor.notify.base import Notifier
+from monitor.notify.base import Announcer, Notifier
 from monitor.rate import Bucket
 from monitor.routing import AT_ONCE, Tempo, digest_of, owed_reason, part, settle, urgency
 from monitor.store.base import Batch, Store, StoreError
@@ -37,6 +38,7 @@ SEND_DEADLINE_S = 20.0
 SLACK_S = 2.0
 """A notifier keeps its own deadline; this much later it is cut off from outside."""
 SETTLED_KEPT = 10_000
+RELEASES_CAP = 100
 REMOVED_KEPT_S = 7 * 86400.0
 """A channel that was removed while owed a resolve may come back within this time."""
 RESAVE_S = 5.0
@@ -104,6 +106,7 @@ class Outbox:
         """What the store refused, by channel and incident; it is offered again and again."""
         self._quiet_until: dict[str, float] = {}
         """Channel -> when its provider wants to hear the next message, whichever it is."""
+        self._releases: asyncio.Queue[Release] = asyncio.Queue(RELEASES_CAP)
         self._buckets: dict[str, Bucket] = {}
         """Channel -> how many messages its provider takes now."""
         self.broken: dict[str, str] = {}
@@ -210,6 +213,37 @@ class Outbox:
                     await wake.wait()
             except TimeoutError:
                 continue
+
+    def tell_release(self, release: Release) -> None:
+        """Queue a release for the channels that want to know; one too many is lost."""
+        try:
+            self._releases.put_nowait(release)
+        except asyncio.QueueFull:
+            log.warning("a release is not announced: too many at once")
+
+    async def announce(self) -> None:
+        """Tell of releases whoever wants to know, for ever; nobody is paged, so each is tried once.
+
+        One that is lost stays so.
+        """
+        while True:
+            release = await self._releases.get()
+            for name, notifier in list(self._settings.notifiers.items()):
+                if isinstance(notifier, Announcer) and notifier.announces:
+                    await self._announce(name, notifier, release)
+
+    async def _announce(self, channel: str, notifier: Announcer, release: Release) -> None:
+        at = self._clock.wall(self._clock.now())
+        try:
+            async with asyncio.timeout(SEND_DEADLINE_S + SLACK_S):
+                delivery = await notifier.announce(release, at, SEND_DEADLINE_S)
+        except TimeoutError:
+            delivery = Delivery(result=DeliveryResult.UNCERTAIN, detail="no answer in time")
+        except Exception as error:
+            log.exception("notifier raised", extra={"channel": channel})
+            delivery = Delivery(result=DeliveryResult.UNCERTAIN, detail=type(error).__name__)
+        extra = {"channel": channel, "revision": release.revision, "detail": delivery.detail}
+        log.info("release announced: %s", delivery.result, extra=extra)
 
     async def drain(self, grace_s: float) -> bool:
         """Wait until nothing is due or being sent, at most `grace_s`; say whether it got there."""

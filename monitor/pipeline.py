@@ -109,12 +109,13 @@ class Pipeline:
         ailment: Callable[[], str | None] = lambda: None,
         heartbeats: Callable[[], Mapping[str, Mapping[str, float | None]]] = dict,
         broken: Callable[[], Mapping[str, str]] = dict,
+        announce: Callable[[Release], None] = lambda _release: None,
     ) -> None:
         """Build a pipeline; `hand_over` are told of changed incidents after the commit.
 
         `ailment` says what is wrong with this process or its machine, if anything is;
         `heartbeats` what is known of jobs that report, which is stored with the buckets; `broken`
-        which channels cannot be used, and why.
+        which channels cannot be used, and why; `announce` is told of releases.
         """
         self.engine = engine
         self.durable = True
@@ -130,6 +131,7 @@ class Pipeline:
         """As they were stored last."""
         self._queue: deque[Item] = deque()
         self._broken = broken
+        self._announce = announce
         self.book = Incidents(engine, settings.incidents)
         self.corrections: dict[str, Correction] = {}
         """By their ids, oldest first."""
@@ -256,6 +258,8 @@ class Pipeline:
         await self._commit(batch)
         if wanted and self.durable and not was_durable:
             await self._commit(await self._windows())
+        for release in step.releases:
+            self._announce(release)
         if incidents:
             for tell in self._hand_over:
                 tell(tuple(incidents.values()))

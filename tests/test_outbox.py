@@ -20,6 +20,8 @@ from monitor.model import (
     Message,
     Note,
     Owed,
+    Release,
+    ReleaseStatus,
     SendReason,
     Severity,
     Told,
@@ -650,5 +652,39 @@ def test_a_channel_that_refuses_for_good_is_known_as_broken_until_it_works() -> 
         await asyncio.sleep(10)
         bench.stop()
         assert bench.outbox.broken == {}
+
+    play(story)
+
+
+class Herald(Scripted):
+    """Wants to know of releases; breaks off once."""
+
+    announces = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released: list[str] = []
+
+    async def announce(self, release: Release, at: float, deadline_s: float) -> Delivery:
+        self.released.append(release.revision)
+        if len(self.released) == 1:
+            raise RuntimeError
+        return OK
+
+
+def test_releases_are_told_to_who_wants_to_know() -> None:
+    """Each once; one that goes wrong does not keep the next from being told."""
+
+    async def story() -> None:
+        herald = Herald()
+        bench = Bench(a=herald, b=Scripted())
+        task = asyncio.create_task(bench.outbox.announce())
+        for revision in ("1", "2"):
+            bench.outbox.tell_release(
+                Release(deployment="d", revision=revision, status=ReleaseStatus.SUCCEEDED, at=START)
+            )
+        await asyncio.sleep(1)
+        task.cancel()
+        assert herald.released == ["1", "2"]
 
     play(story)

@@ -111,6 +111,7 @@ class App:
             ailment=self._ailment,
             heartbeats=around.probes.heartbeats.snapshot,
             broken=lambda: self.outbox.broken,
+            announce=self.outbox.tell_release,
         )
         stalls = around.probes.stalls
         pulse = None if stalls is None else Pulse(stalls, around.clock.monotonic)
@@ -145,6 +146,7 @@ class App:
             if self._around.vitals is not None:
                 self._spawn("vitals", functools.partial(self._watch_vitals, self._around.vitals))
             self._spawn("retention", self._forget_old)
+            self._spawn("announcer", self.outbox.announce)
             self._spawn_workers()
             self._ready = True
 

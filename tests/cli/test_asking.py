@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from pathlib import Path
 
@@ -14,7 +15,15 @@ from tests.e2e.test_main_line import until
 from tests.support.daemon import free_port
 from tests.support.serve import serve
 
-ASKING = [("status",), ("query", "error_rate_5m"), ("budget",), ("budget", "--gate")]
+Url = tuple[str, ...]
+ASKING = [
+    ("status",),
+    ("incidents",),
+    ("silence", "list"),
+    ("query", "error_rate_5m"),
+    ("budget",),
+    ("budget", "--gate"),
+]
 
 
 async def test_the_answers_follow_the_deployment(  # noqa: PLR0915 - one story
@@ -25,6 +34,9 @@ async def test_the_answers_follow_the_deployment(  # noqa: PLR0915 - one story
         del story.config["deployments"][0]["rollback"]
         # So seldom that nothing is measured for as long as this takes.
         story.config["defaults"] = {"interval": "7d", "timeout": "2s"}
+        token = tmp_path / "token"
+        token.write_text("t0ken-of-the-daemon")
+        story.config["server"] = story.config.get("server", {}) | {"token": {"file": str(token)}}
         story.write()
         await story.daemon.start()
         url = ("--url", story.daemon.url)
@@ -74,6 +86,8 @@ async def test_the_answers_follow_the_deployment(  # noqa: PLR0915 - one story
             assert (refused.code, refused.out) == (2, "")
             assert "no such deployment" in refused.err or "shoop" in refused.err
 
+        await whoever_is_called_can_answer(run, url, ("--token-file", str(token)))
+
         for wrong in (("eror_rate_5m",), ("error_rate_5m", "--deployment", "shoop")):
             refused = await aside(run, "query", *wrong, *url)
             assert (refused.code, refused.out) == (2, "")
@@ -83,6 +97,36 @@ async def test_the_answers_follow_the_deployment(  # noqa: PLR0915 - one story
         alive = await aside(run, "healthcheck", *url, "--output", "json")
         assert alive.document["alive"] is True
         assert await story.daemon.stop() == 0
+
+
+async def whoever_is_called_can_answer(run: Run, url: Url, token: Url) -> None:
+    """It is found with its ledger, acknowledged, and silenced; without the token nothing is."""
+    incidents = await aside(run, "incidents", *url, "--output", "json")
+    assert incidents.code == 1
+    [incident] = [each for each in incidents.document["incidents"] if not each["resolved_at"]]
+    ledger = await aside(run, "incidents", incident["id"], *url)
+    assert (ledger.code, ledger.err) == (1, "")
+    assert "delivered" in ledger.out
+    assert (await aside(run, "incidents", "nothing", *url)).code == 2
+    refused = await aside(run, "ack", incident["id"], *url)
+    assert (refused.code, refused.out) == (2, "")
+    assert "MONITOR_TOKEN" in refused.err
+    acked = await aside(run, "ack", incident["id"], "--by", "ana", *url, *token)
+    assert (acked.code, acked.err) == (0, "")
+    async with asyncio.timeout(10):
+        while "acked by ana" not in (await aside(run, "incidents", *url)).out:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+    assert (await aside(run, "ack", "nothing", *url, *token)).code == 1
+    add = ("silence", "add", "rule=high_error_rate", "--for", "1h", "--reason", "known")
+    assert (await aside(run, *add, *url, *token)).code == 0
+    wrong = await aside(run, "silence", "add", "x", "--for", "1h", "--reason", "y", *url, *token)
+    assert wrong.code == 2
+    assert "name=value" in wrong.err
+    async with asyncio.timeout(10):
+        while "known" not in (listed := await aside(run, "silence", "list", *url)).out:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+    name = listed.out.splitlines()[1].split()[0]
+    assert (await aside(run, "silence", "end", name, *url, *token)).code == 0
 
 
 @pytest.mark.parametrize("command", ASKING, ids=" ".join)
