@@ -91,7 +91,7 @@ class Incidents:
         """Start with none."""
         self.settings = settings
         self.late_steps = 0
-        """Steps of escalations that were taken too late."""
+        """Steps of escalations that were taken too late; whoever counts them resets it."""
         self.silences: dict[str, Silence] = {}
         self.suppressed: list[str] = []
         """Kinds of hiding that began, for counting; whoever counts empties it."""

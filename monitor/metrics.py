@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
@@ -25,6 +25,7 @@ from monitor.model import (
     Target,
 )
 
+SUPPRESSED_BY = ("silence", "maintenance", "inhibition")
 SKIP_REASONS = ("late", "overload", "host_busy", "queue_full")
 RELEASE_RESULTS = (
     ReleaseStatus.SUCCEEDED,
@@ -106,6 +107,23 @@ CONFIRMATIONS = Series(
     "Second looks at a target that failed, by what they found to blame.",
     ("result",),
     "counter",
+)
+SUPPRESSED = Series(
+    "monitor_notifications_suppressed_total",
+    "Alerts that fired and were held back, by what held them back.",
+    ("reason",),
+    "counter",
+)
+ESCALATIONS_LATE = Series(
+    "monitor_escalation_late_total",
+    "Evaluations in which a step of an escalation was taken more than five minutes late.",
+    kind="counter",
+)
+SILENCES_ACTIVE = Series("monitor_silences_active", "Silences that hide something now, or could.")
+CHANNEL_BROKEN = Series(
+    "monitor_channel_broken",
+    "1 for each channel that refused for good what it was given last; others are not there.",
+    ("channel",),
 )
 SCHEDULE_LATENESS = Series(
     "monitor_schedule_lateness_seconds",
@@ -217,7 +235,7 @@ NOTIFICATIONS = Series(
 )
 NOTIFICATION_DELAY = Series(
     "monitor_notification_delay_seconds",
-    "Time from the alert firing to its first delivered notification.",
+    "Time from the first bad evaluation to the first delivered notification.",
     ("channel",),
     "histogram",
     _DELAY_BOUNDS,
@@ -326,6 +344,10 @@ class Telemetry:
             self._add(CONFIRMATIONS, (result,), 0)
         for reason in SKIP_REASONS:
             self.count_skipped(reason, 0)
+        for reason in SUPPRESSED_BY:
+            self._add(SUPPRESSED, (reason,), 0)
+        self._add(ESCALATIONS_LATE, (), 0)
+        self._set(SILENCES_ACTIVE, (), 0)
         self._histogram(LOOP_LAG, ())
         self._lateness = self._histogram(SCHEDULE_LATENESS, ())
 
@@ -360,10 +382,29 @@ class Telemetry:
         """Count measurements that are missing because of us; `reason` is from SKIP_REASONS."""
         self._add(PROBES_SKIPPED, (reason,), count)
 
+    def set_alerting(
+        self,
+        *,
+        suppressed: Iterable[str],
+        late: int,
+        silences: int,
+        broken: Iterable[str],
+    ) -> None:
+        """Note what came of one evaluation.
+
+        `suppressed` has one of SUPPRESSED_BY for each alert that began to be held back, `late` is
+        the number of late steps, `broken` are the channels that cannot be used.
+        """
+        for reason in suppressed:
+            self._add(SUPPRESSED, (reason,), 1)
+        self._add(ESCALATIONS_LATE, (), late)
+        self._set(SILENCES_ACTIVE, (), silences)
+        self._numbers[CHANNEL_BROKEN] = dict.fromkeys(((channel,) for channel in broken), 1)
+
     def count_notification(
         self, channel: str, result: DeliveryResult, delay_s: float | None
     ) -> None:
-        """Count an attempt; `delay_s` (firing to delivery) only for a first delivery."""
+        """Count an attempt; `delay_s`, only for a first delivery, since the first bad evaluation."""
         self._add(NOTIFICATIONS, (channel, result))
         if delay_s is not None:
             self._histogram(NOTIFICATION_DELAY, (channel,)).observe(delay_s)

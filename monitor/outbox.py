@@ -414,7 +414,8 @@ class Outbox:
                 may_be_repeated=message.may_be_repeated,
             )
             if delivery.retry_after_s is not None:
-                self._quiet_until[row.channel] = self._clock.now() + delivery.retry_after_s
+                asked = self._clock.now() + delivery.retry_after_s
+                self._quiet_until[row.channel] = max(asked, self._quiet_until[row.channel])
             row = settle(
                 row,
                 job.reason,

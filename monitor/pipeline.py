@@ -237,6 +237,7 @@ class Pipeline:
         incidents |= {each.id: each for each in self.book.settle(now, self._broken())}
         silences = (*(drained.silences if drained else ()), *self.book.ended_silences)
         self.book.ended_silences.clear()
+        self._account(now)
         for release in step.releases:
             self._telemetry.count_release(release)
         due = now - self._last_flush >= self._settings.flush_interval_s
@@ -263,6 +264,17 @@ class Pipeline:
         if incidents:
             for tell in self._hand_over:
                 tell(tuple(incidents.values()))
+
+    def _account(self, now: float) -> None:
+        """Count what was held back, and what came late."""
+        self._telemetry.set_alerting(
+            suppressed=self.book.suppressed,
+            late=self.book.late_steps,
+            silences=sum(each.is_active(now) for each in self.book.silences.values()),
+            broken=self._broken(),
+        )
+        self.book.suppressed.clear()
+        self.book.late_steps = 0
 
     def _listen(self, drained: _Drained, now: float) -> list[Incident]:
         """Take in what was said about incidents."""

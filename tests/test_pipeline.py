@@ -19,6 +19,7 @@ from monitor.model import (
     Deployment,
     Diagnosis,
     Incident,
+    Matcher,
     Outcome,
     Release,
     ReleaseStatus,
@@ -27,6 +28,7 @@ from monitor.model import (
     RollbackState,
     Sample,
     Severity,
+    Silence,
     Target,
 )
 from monitor.pipeline import (
@@ -594,5 +596,26 @@ def test_a_correction_is_stored_with_the_windows_that_it_changed() -> None:
             again.clock.now()
         )
         assert restored.bad == 30
+
+    play(story)
+
+
+def test_what_is_held_back_is_counted_once() -> None:
+    """A silence that hides an alert for long is one suppressed notification, and shows."""
+
+    async def story() -> None:
+        bench = Bench()
+        silence = Silence(
+            id="s", matchers=(Matcher(name="rule", operator="=", value="errors"),), owner="ana",
+            reason="known", starts_at=START, ends_at=START + 3600, at=START,
+        )  # fmt: skip
+        bench.pipeline.accept(silence)
+        for _ in range(5):
+            await bench.tick(Outcome.BAD)
+        assert bench.told == []
+        numbers = {(series.name, row): n for series, row, n in bench.telemetry.numbers()}
+        assert numbers["monitor_notifications_suppressed_total", ("silence",)] == 1
+        assert numbers["monitor_silences_active", ()] == 1
+        assert rows(bench.store.batches, "silences") == [silence]
 
     play(story)

@@ -84,7 +84,9 @@ class Api:
         limit = _limit(request)
         incidents = {entry.incident.id: entry.incident for entry in await self._history(limit)}
         incidents |= {incident.id: incident for incident in self._view.incidents()}
-        newest = sorted(incidents.values(), key=lambda each: each.opened_at, reverse=True)
+        # A digest is about others that are all here, and is found by its id.
+        own = [each for each in incidents.values() if not each.covers]
+        newest = sorted(own, key=lambda each: each.opened_at, reverse=True)
         return json_response({"incidents": newest[:limit]})
 
     async def incident(self, request: web.Request) -> web.Response:
