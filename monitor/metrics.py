@@ -404,7 +404,7 @@ class Telemetry:
     def count_notification(
         self, channel: str, result: DeliveryResult, delay_s: float | None
     ) -> None:
-        """Count an attempt; `delay_s`, only for a first delivery, since the first bad evaluation."""
+        """Count an attempt; `delay_s`, only for a first delivery, since its trouble began."""
         self._add(NOTIFICATIONS, (channel, result))
         if delay_s is not None:
             self._histogram(NOTIFICATION_DELAY, (channel,)).observe(delay_s)
