@@ -61,7 +61,7 @@ async def test_round_trip(
     (told,) = await store.history()
     assert told.attempts == make.batch().attempts
     assert await store.history(incident="none") == ()
-    assert await store.prune(make.now + 92 * 86400) == 13
+    assert await store.prune(make.now + 92 * 86400) == 14
     await store.close()
     again = await open_store(tmp_path, executor, make.now)
     assert (await again.load(make.now)).incidents == make.batch().incidents
