@@ -1,7 +1,8 @@
 """200,000 random histories of alerts, people and faults: the promises of alerting hold in each.
 
-make bench BENCH=histories
-.venv/bin/python -m bench.histories --seed 123      plays one again, with what was said
+    make bench BENCH=histories
+
+`.venv/bin/python -m bench.histories --seed 123` plays one again, with what was said.
 """
 
 from __future__ import annotations

@@ -235,14 +235,18 @@ class Incidents:
             values = self._engine.values(*where, now)
         transition = replace(transition, at=now, values=values)
         alert = alert_of(
-            transition, rule, rule.channels, rollback=where in self.settings.rollback_rules
+            transition,
+            rule,
+            rule.channels,
+            self._engine.specs[transition.deployment].deployment,
+            rollback=where in self.settings.rollback_rules,
         )
-        channels, _ = routed(self.settings.route, self._labels(alert), rule.channels)
+        channels, _ = routed(self.settings.route, labels_of(alert), rule.channels)
         return replace(alert, channels=channels)
 
     def _place(self, alert: IncidentAlert, now: float) -> Incident:
         """Let the alert join an incident of its group, or open one."""
-        labels = self._labels(alert)
+        labels = labels_of(alert)
         _, group_by = routed(self.settings.route, labels, alert.channels)
         group = group_of(labels, group_by)
         known = [self._incidents[each] for each in self._groups.get(group, ())]
@@ -254,11 +258,9 @@ class Incidents:
         if home is not None:
             incident = join(home, alert)
         else:
-            deployment = self._engine.specs[alert.deployment].deployment
             key = incident_key(alert.rule, alert.deployment)
             incident = open_incident(
                 alert,
-                deployment,
                 revision=revision,
                 group=group,
                 taken=any(
@@ -288,10 +290,9 @@ class Incidents:
         if any("deployment" not in each.equal for each in inhibitions):
             suspects = list(self._incidents.values())
         source = inhibiting(
-            self._labels(alert),
+            labels_of(alert),
             suspects,
             inhibitions,
-            labels_of=self._labels,
             depends_on=wanted,
             now=now,
         )
@@ -309,7 +310,7 @@ class Incidents:
         if spec is not None and spec.is_maintained(now):
             return "maintenance", "planned maintenance"
         active = [each for each in self.silences.values() if each.is_active(now)]
-        labels = self._labels(alert) if active else {}
+        labels = labels_of(alert) if active else {}
         for silence in active:
             if matches(silence.matchers, labels):
                 return "silence", f"silence {silence.id} of {silence.owner}: {silence.reason}"
@@ -334,15 +335,6 @@ class Incidents:
             )
             if kind != "part" and (known is None or known.kind != kind):
                 self.suppressed.append(kind)
-
-    def _labels(self, alert: IncidentAlert) -> dict[str, str]:
-        spec = self._engine.specs.get(alert.deployment)
-        where = spec.deployment if spec else None
-        return labels_of(
-            alert,
-            service=where.service if where else self.settings.service,
-            environment=where.environment if where else "monitoring",
-        )
 
     # --- flapping -----------------------------------------------------------------------------
 
@@ -422,11 +414,12 @@ class Incidents:
 
     def _firing_labels(self) -> Iterator[dict[str, str]]:
         for key in set(self._open.values()):
-            yield from (self._labels(each) for each in self._incidents[key].alerts if each.is_open)
+            yield from (labels_of(each) for each in self._incidents[key].alerts if each.is_open)
         for where, transition in self._held.items():
             rule = self._engine.rule(*where)
             if rule is not None:
-                yield self._labels(alert_of(transition, rule, (), rollback=False))
+                about = self._engine.specs[where[1]].deployment
+                yield labels_of(alert_of(transition, rule, (), about, rollback=False))
 
     def acknowledge(self, said: Acknowledge, now: float) -> list[Incident]:
         """Note that somebody works on an incident, or does not any more."""
@@ -462,7 +455,7 @@ class Incidents:
         rule = rules.get(alert.rule)
         if rule is None or not alert.is_open:
             return alert
-        now, _ = routed(self.settings.route, self._labels(alert), rule.channels)
+        now, _ = routed(self.settings.route, labels_of(alert), rule.channels)
         return replace(alert, channels=tuple(dict.fromkeys((*alert.channels, *now))))
 
     # --- diagnoses ----------------------------------------------------------------------------

@@ -6,10 +6,10 @@ break and breaks what depends on it, and is one page. Keeps no state; time is an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from monitor.matching import matches
+from monitor.matching import labels_of, matches
 from monitor.model import Incident, IncidentAlert, Matcher, Severity
 from monitor.slo.alerting import AlertRule
 from monitor.slo.burning import BurnCondition
@@ -70,14 +70,12 @@ def inhibiting(
     incidents: Iterable[Incident],
     inhibitions: Sequence[Inhibition],
     *,
-    labels_of: Callable[[IncidentAlert], Mapping[str, str]],
     depends_on: Sequence[str],
     now: float,
 ) -> IncidentAlert | None:
     """Return the alert that hides one with `labels`; None when none does.
 
-    `labels_of` gives the labels of the alerts of `incidents`; `depends_on` names the deployments
-    of which a critical alert explains any alert of this one.
+    `depends_on` names the deployments of which a critical alert explains any alert of this one.
     """
     about = [each for each in inhibitions if matches(each.target, labels)]
     if not about and not depends_on:

@@ -44,20 +44,15 @@ def matches(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
     return all(_agrees(each, labels.get(each.name, "")) for each in matchers)
 
 
-def labels_of(
-    alert: IncidentAlert,
-    *,
-    service: str = "",
-    environment: str = "",
-) -> dict[str, str]:
+def labels_of(alert: IncidentAlert) -> dict[str, str]:
     """Return what matchers see of an alert: its own labels, and the names of what it is about."""
     return {
         **alert.labels,
         "alertname": alert.rule,
         "rule": alert.rule,
         "deployment": alert.deployment,
-        "environment": environment,
-        "service": service,
+        "environment": alert.environment,
+        "service": alert.service,
         "severity": alert.severity.value,
         "priority": alert.priority.value,
     }

@@ -274,6 +274,8 @@ class IncidentAlert:
     """First bad evaluation."""
     opened_at: float
     """When it fired."""
+    environment: str = ""
+    service: str = ""
     priority: Priority = Priority.P1
     resolved_at: float | None = None
     resolve_reason: str = ""
@@ -366,6 +368,8 @@ class Incident:
             summary=self.summary,
             started_at=self.started_at,
             opened_at=self.opened_at,
+            environment=self.environment,
+            service=self.service,
             priority=self.priority,
             resolved_at=self.resolved_at,
             resolve_reason=self.resolve_reason,

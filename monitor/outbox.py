@@ -283,7 +283,7 @@ class Outbox:
             incident = self._incidents.get(row.incident)
             if incident is None or row.via:
                 continue
-            if row.told is Told.OPEN or row.uncertain is not None:
+            if _may_be_open(row):
                 key = row.key or incident.key
                 open_there[key] = max(incident.opened_at, open_there.get(key, 0.0))
             seen = part(incident, channel)
@@ -415,7 +415,7 @@ class Outbox:
             )
             if delivery.retry_after_s is not None:
                 asked = self._clock.now() + delivery.retry_after_s
-                self._quiet_until[row.channel] = max(asked, self._quiet_until[row.channel])
+                self._quiet_until[row.channel] = max(asked, self._quiet_until.get(row.channel, 0.0))
             row = settle(
                 row,
                 job.reason,
@@ -446,7 +446,7 @@ class Outbox:
             return row.key
         rows = self._rows[row.channel]
         before = [rows[each] for each in self._keys[incident.key] - {incident.id} if each in rows]
-        is_open = any(each.told is Told.OPEN and not each.key and not each.via for each in before)
+        is_open = any(_may_be_open(each) and not each.key and not each.via for each in before)
         return f"{incident.key}/{incident.id}" if is_open and row.uncertain is None else ""
 
     async def _send(self, notifier: Notifier, message: Message, row: Owed) -> Delivery:
@@ -461,7 +461,7 @@ class Outbox:
 
     def _account(self, job: _Job, attempt: Attempt, delivery: Delivery) -> None:
         delivered = delivery.result is DeliveryResult.DELIVERED
-        first = delivered and job.reason in {SendReason.FIRST, SendReason.ESCALATED}
+        first = delivered and job.reason is SendReason.FIRST
         delay_s = self._clock.now() - job.incident.started_at if first else None
         if delivered:
             self.broken.pop(attempt.channel, None)
@@ -606,6 +606,10 @@ class Outbox:
             own = self._rows[row.channel].get(row.via)
             return digest is not None and own is not None and (digest.is_open or self._is_owed(own))
         return self._reason(part(incident, row.channel), row, notifier) is not None
+
+
+def _may_be_open(row: Owed) -> bool:
+    return row.told is Told.OPEN or (row.told is Told.NOTHING and row.uncertain is not None)
 
 
 def _is_fresh(job: _Job) -> bool:

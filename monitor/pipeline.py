@@ -8,6 +8,7 @@ outbox and recovery told. Sends nothing and probes nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from monitor.model import (
     HeartbeatRow,
     Incident,
     Note,
+    Outcome,
     Release,
     ReleaseStatus,
     RollbackRecord,
@@ -41,6 +43,8 @@ log = logging.getLogger(__name__)
 Item = Sample | Release | RollbackRecord | Diagnosis | Correction | Silence | Acknowledge
 
 QUEUE_CAP = 100_000
+SOONEST_S = 0.02
+"""Between two ticks, whatever arrives: many bad samples together are one tick."""
 UNSAVED_CAP = 10_000
 """Transitions remembered while the store refuses; beyond it the oldest are dropped."""
 
@@ -130,6 +134,9 @@ class Pipeline:
         self._beats: Mapping[str, Mapping[str, float | None]] = {}
         """As they were stored last."""
         self._queue: deque[Item] = deque()
+        self._bad: set[str] = set()
+        """Targets that were bad and have not been good since."""
+        self._news = asyncio.Event()
         self._broken = broken
         self._announce = announce
         self.book = Incidents(engine, settings.incidents)
@@ -166,6 +173,8 @@ class Pipeline:
         """Queue a sample without waiting; an overflow is counted and shows as missing data."""
         if len(self._queue) < QUEUE_CAP:
             self._queue.append(item)
+            if self._is_news(item):
+                self._news.set()
         else:
             self._telemetry.count_skipped("queue_full", 1)
 
@@ -193,13 +202,36 @@ class Pipeline:
             except asyncio.CancelledError:
                 await asyncio.wait([tick])
                 raise
-            await asyncio.sleep(self._settings.evaluation_interval_s)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait for the next tick; a sample that may change an alert ends it early."""
+        interval_s = self._settings.evaluation_interval_s
+        soonest_s = min(SOONEST_S, interval_s)
+        await asyncio.sleep(soonest_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval_s - soonest_s):
+                await self._news.wait()
+        self._news.clear()
+
+    def _is_news(self, item: Item) -> bool:
+        """Say whether somebody waits: a person, or a sample is bad or the first good one since."""
+        if not isinstance(item, Sample):
+            return isinstance(item, Silence | Acknowledge)
+        if item.outcome is Outcome.BAD:
+            self._bad.add(item.target)
+            return True
+        if item.outcome is Outcome.GOOD and item.target in self._bad:
+            self._bad.remove(item.target)
+            return True
+        return False
 
     async def tick(self, *, flush: bool = False) -> None:
         """Drain the queue, step the engine, commit, hand over. `flush` writes all windows too."""
         if self._pending is not None:
             (self._settings, specs, rules, witnesses), self._pending = self._pending, None
             self.book.settings = self._settings.incidents
+            self._bad.clear()
             step = self.engine.reconfigure(specs, rules, self._clock.now(), witnesses)
             await self._apply(step, self.book.follow_channels(rules))
         drained = _Drained()

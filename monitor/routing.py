@@ -126,7 +126,12 @@ def incident_id(key: str, opened_at: float) -> str:
 
 
 def alert_of(
-    transition: Transition, rule: AlertRule, channels: tuple[str, ...], *, rollback: bool
+    transition: Transition,
+    rule: AlertRule,
+    channels: tuple[str, ...],
+    about: Deployment,
+    *,
+    rollback: bool,
 ) -> IncidentAlert:
     """Return the alert that a transition to firing is about."""
     deployment = transition.deployment
@@ -139,6 +144,8 @@ def alert_of(
         summary=rule.annotations.get("summary") or f"{rule.name} on {deployment}",
         started_at=transition.since,
         opened_at=transition.at,
+        environment=about.environment,
+        service=about.service,
         priority=rule.priority or PRIORITY_OF[rule.severity],
         rollback=rollback,
         values=transition.values,
@@ -149,7 +156,6 @@ def alert_of(
 
 def open_incident(
     alert: IncidentAlert,
-    deployment: Deployment,
     *,
     revision: str | None,
     group: str = "",
@@ -167,8 +173,8 @@ def open_incident(
         key=f"{key}/{name}" if taken else key,
         rule=alert.rule,
         deployment=alert.deployment,
-        service=deployment.service,
-        environment=deployment.environment,
+        service=alert.service,
+        environment=alert.environment,
         severity=alert.severity,
         channels=alert.channels,
         condition=alert.condition,
@@ -199,10 +205,11 @@ def open_own_incident(
         summary=summary,
         started_at=transition.since,
         opened_at=transition.at,
+        environment="monitoring",
+        service=service,
         values=transition.values,
     )
-    us = Deployment(name=transition.deployment, service=service, environment="monitoring", url="")
-    return open_incident(alert, us, revision=None)
+    return open_incident(alert, revision=None)
 
 
 def joinable(
@@ -403,18 +410,21 @@ def owed_reason(
     told nothing before the end gets the whole story in the single message "resolved", except
     where an open would page somebody about what is over (`repeats` False), or it was hidden.
     """
-    if row.via or row.told is Told.RESOLVED or (incident.is_open and incident.hidden_by):
+    if row.via or row.told is Told.RESOLVED:
         return None
     if not incident.is_open:
         return _end_owed(incident, row, repeats, tempo)
     if row.told is Told.NOTHING:
-        called = row.channel in incident.called
-        reason = SendReason.ESCALATED if called else SendReason.FIRST
-        return reason, max(row.next_at, 0.0 if called else _waits_until(incident, tempo))
+        return None if incident.hidden_by else _first_owed(incident, row, tempo)
+    if incident.hidden_by:
+        if repeat_s is None:
+            return None
+        # A receiver that takes silence for the end would call again when it is not hidden any more.
+        updates = False
     ack = incident.acknowledgement
-    if updates and ack is not None and ack.at != row.acknowledged_at:
-        return SendReason.ACKNOWLEDGED, row.next_at
     found = []
+    if updates and ack is not None and ack.at != row.acknowledged_at:
+        found.append((0.0, SendReason.ACKNOWLEDGED))
     if updates and incident.changed_at > row.told_until:
         found.append((_tick(incident, incident.changed_at, tempo), SendReason.NEW_ALERTS))
     if repeats and row.told_at is not None:
@@ -423,6 +433,12 @@ def owed_reason(
         return None
     due, reason = min(found, key=lambda each: each[0])
     return reason, max(row.next_at, due)
+
+
+def _first_owed(incident: Incident, row: Owed, tempo: Tempo) -> tuple[SendReason, float]:
+    if row.channel in incident.called:
+        return SendReason.ESCALATED, row.next_at
+    return SendReason.FIRST, max(row.next_at, _waits_until(incident, tempo))
 
 
 def _end_owed(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import bombs, open_loop
+from bench import bombs, open_loop, page_speed
 from bench.run import HERE, benches, main
 from bench.support.figures import Figure, conclude
 from bench.support.processes import Child, require
@@ -90,3 +90,33 @@ async def test_a_bomb_is_measured_in_a_process_of_its_own() -> None:
     found = await bombs.measure(("endless_header",))
     assert found["endless_header"]["reason"] == "too_large_headers"
     assert found["endless_header"]["grown_mib"] >= 0
+
+
+def turn(seen_s: float, told_s: float) -> page_speed.Turn:
+    """Return an outage at 10 s that ours saw and told so much later, and theirs a second later."""
+    seen = {page_speed.OURS: 10 + seen_s, page_speed.THEIRS: 10 + seen_s}
+    told = {page_speed.OURS: 10 + told_s, page_speed.THEIRS: 11 + told_s}
+    return page_speed.Turn(broken=True, at=10.0, seen=seen, told=told)
+
+
+def test_the_speed_of_a_page_is_counted_from_the_break_and_from_the_answer() -> None:
+    """Median and nearest rank of both, and how often ours fits into theirs."""
+    turns = [turn(2.0, 2.5) for _ in range(198)] + [turn(2.0, 3.0) for _ in range(2)]
+    found = {figure.name: figure for figure in page_speed.figures(turns)}
+    assert found["page_count"].value == 200
+    assert found["page_from_answer_ours"].value == 0.5
+    assert found["page_from_answer_median_ratio"].value == 3
+    assert found["page_from_answer_p99_ratio"].value == 3
+    assert found["page_from_moment_theirs"].value == 3.5
+    assert not found["resolved_count"].ok
+
+
+def test_a_page_about_what_is_not_so_is_a_stray() -> None:
+    """Only the first true message of a side about a turn counts."""
+    world = page_speed.World()
+    broke = world.turn("t00", broken=True)
+    for side, firing in (("ours", False), ("ours", True), ("ours", True), ("theirs", True)):
+        world.take(side, "t00", firing=firing)
+    assert set(broke.told) == {"ours", "theirs"}
+    assert broke.both_told.is_set()
+    assert world.strays == 2

@@ -54,8 +54,8 @@ def test_what_an_alert_is_about_cannot_be_renamed_by_its_labels() -> None:
     """The deployment of an alert is the deployment, whatever its author labelled it with."""
     alert = IncidentAlert(
         rule="slow", deployment="web", severity=Severity.WARNING, channels=(), condition="",
-        summary="", started_at=0, opened_at=0,
+        summary="", started_at=0, opened_at=0, environment="Production", service="shop",
         priority=Priority.P2, labels={"deployment": "other", "team": "a"},
     )  # fmt: skip
-    labels = labels_of(alert, service="shop", environment="Production")
+    labels = labels_of(alert)
     assert (labels["deployment"], labels["team"], labels["priority"]) == ("web", "a", "P2")

@@ -15,7 +15,6 @@ from monitor.model import (
     AlertState,
     Delivery,
     DeliveryResult,
-    Deployment,
     Incident,
     IncidentAlert,
     Owed,
@@ -185,12 +184,9 @@ def alert(
     fields: dict[str, Any] = {
         "rule": name, "deployment": "d", "severity": Severity.CRITICAL, "channels": ("c",),
         "condition": "true", "summary": "", "started_at": opened_at, "opened_at": opened_at,
-        "resolved_at": resolved_at,
+        "resolved_at": resolved_at, "service": "s", "environment": "e",
     }  # fmt: skip
     return IncidentAlert(**(fields | changes))
-
-
-WEB = Deployment(name="d", service="s", environment="e", url="http://d.test")
 
 
 def messages(
@@ -204,7 +200,7 @@ def messages(
         if not known:
             continue
         seen = [replace(a, resolved_at=None) if (a.resolved_at or 0) > now else a for a in known]
-        group = replace(open_incident(seen[0], WEB, revision=None), alerts=tuple(seen))
+        group = replace(open_incident(seen[0], revision=None), alerts=tuple(seen))
         owed = owed_reason(group, told, repeats=True, updates=True, tempo=tempo)
         if owed is not None and owed[1] <= now + 1e-9:
             delivery = Delivery(result=DeliveryResult.DELIVERED)
@@ -237,7 +233,7 @@ def test_a_group_is_told_at_alertmanagers_times(
 
 def test_what_began_long_ago_does_not_wait() -> None:
     """An alert that is older than group_wait when it fires is told at once."""
-    old = open_incident(alert("r", NOW, started_at=NOW - 30), WEB, revision=None)
+    old = open_incident(alert("r", NOW, started_at=NOW - 30), revision=None)
     tempo = Tempo(wait_s=30)
     assert owed_reason(old, row(), repeats=True, updates=True, tempo=tempo) == (FIRST, 0.0)
 
@@ -318,14 +314,14 @@ def test_what_joins_an_incident(
     joins: bool,  # noqa: FBT001
 ) -> None:
     """What is not the same trouble is another incident, so that it calls somebody."""
-    known = open_incident(first, WEB, revision="1", group="g")
+    known = open_incident(first, revision="1", group="g")
     assert joinable(known, second, "g", revision, second.opened_at) is joins
     assert not joinable(known, second, "another group", revision, second.opened_at)
 
 
 def test_a_receiver_that_heard_the_end_of_its_part_hears_of_another_incident() -> None:
     """No second opening of one incident: what comes after its end is a new one."""
-    both = join(open_incident(alert("a", NOW, channels=("pager",)), WEB, revision=None, group="g"),
+    both = join(open_incident(alert("a", NOW, channels=("pager",)), revision=None, group="g"),
                 alert("b", NOW + 1, channels=("chat",)))  # fmt: skip
     half = end_alert(both, Transition(at=NOW + 5, rule="a", deployment="d",
                      before=AlertState.FIRING, after=AlertState.RESOLVED, since=NOW))  # fmt: skip
@@ -368,7 +364,7 @@ def test_who_is_called_when_nobody_answers(
     late: bool,  # noqa: FBT001
 ) -> None:
     """Steps are taken at their times, unless somebody works on it; a late one says so."""
-    opened = replace(open_incident(alert("a", NOW), WEB, revision=None), **changes)
+    opened = replace(open_incident(alert("a", NOW), revision=None), **changes)
     found, is_late = escalate(opened, STEPS, NOW + after_s)
     assert (found.called, is_late) == (called, late)
     assert [note.text.split(" (")[0] for note in found.escalated] == [
@@ -383,7 +379,7 @@ def test_a_digest_counts_what_it_speaks_for_with_the_worst_first() -> None:
         open_incident(
             alert("r", NOW + n, deployment=f"d{n}",
                   severity=Severity.CRITICAL if n % 2 else Severity.INFO),
-            WEB, revision=None,
+            revision=None,
         )
         for n in range(5000)
     ]  # fmt: skip

@@ -52,11 +52,17 @@ CALM_S = 9000.0
 CALM_TICK_S = 450.0
 DEPLOYMENTS = ("api", "web", "jobs")
 RULES = {
-    "errors": (Severity.CRITICAL, ("pager", "chat")),
+    "errors": (Severity.CRITICAL, ("pager", "chat", "estate")),
     "down": (Severity.CRITICAL, ("pager", "chat", "mail")),
     "slow": (Severity.WARNING, ("chat",)),
 }
-KEYED = ("pager",)
+KEYED = ("pager", "estate")
+RESENT_S = {"estate": 1500.0}
+"""Receivers that want to hear again, so often, that something is still open."""
+EXPIRES_S = 3000.0
+"""What they were not reminded of for so long is over for them."""
+CALM_BEFORE_S = 2000.0
+"""Until nothing of the faults before is left."""
 Where = tuple[str, str]
 
 
@@ -184,14 +190,14 @@ class RiskyChannel:
     """A receiver that remembers what it took in, behind a connection that fails in every way."""
 
     updates = True
-    repeat_s: float | None = None
     rate_per_s = 1000.0
     burst = 1000
 
     def __init__(self, name: str, chaos: Chaos, told: list[Told]) -> None:
         self.told = told
         self.deduplicates = name in KEYED
-        self.repeats = name not in KEYED
+        self.repeats = name != "pager"
+        self.repeat_s = RESENT_S.get(name)
         self._chaos = chaos
         self._well = name == "console"
 
@@ -239,7 +245,7 @@ class History:
         self._truth: set[Where] = set()
         self._disk = Disk()
         self._rules = _rules()
-        self._channels: tuple[str, ...] = ("pager", "chat", "mail", "console")
+        self._channels: tuple[str, ...] = ("pager", "chat", "mail", "estate", "console")
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._said: list[Silence | Acknowledge] = []
 
@@ -393,7 +399,7 @@ class History:
         self._rules = {name: rule for name, rule in _rules().items() if name in names}
         self._engine.rules = self._rules
         gone = "" if whole else self.rng.choice(["", "chat", "pager", "mail"])
-        channels = ("pager", "chat", "mail", "console")
+        channels = ("pager", "chat", "mail", "estate", "console")
         self._channels = tuple(name for name in channels if name != gone)
         self.outbox.reconfigure(self._outbox_settings())
         self._spawn()
@@ -409,8 +415,11 @@ class History:
         self._engine.maintained.clear()
         if end:
             self._truth.clear()
+        began = self.clock.monotonic()
         await self._pass(CALM_S)
         self._check_told()
+        for channel in RESENT_S:
+            self._check_reminded(channel, began + CALM_BEFORE_S)
         self._check_receivers(end=end)
 
     # --- what must be true ----------------------------------------------------------------------
@@ -437,6 +446,15 @@ class History:
                 ended = {each.id for each in heard if each.reason is SendReason.RESOLVED}
                 for each in told_open - ended:
                     self.problems.append(f"{channel} never heard the end of {each}")
+
+    def _check_reminded(self, channel: str, calm_since: float) -> None:
+        """A receiver to whom silence is the end hears, while it is open, that it is open."""
+        last: dict[str, float] = {}
+        for each in self.told[channel]:
+            before = max(calm_since, last.get(each.id, each.at))
+            if each.at - before > EXPIRES_S:
+                self.problems.append(f"{channel}: {each.id} expired before {each.at:.0f} s")
+            last[each.id] = each.at
 
     def _check_order(self, channel: str, heard: Sequence[Told]) -> None:
         """Nothing is said of an incident after its end, and nothing twice without a mark."""
