@@ -61,6 +61,8 @@ class Text:
     """What the rule's author says is wrong; may be empty."""
     lines: tuple[tuple[str, str], ...]
     """(label, value), most important first."""
+    leading: int
+    """So many of `lines` answer the first questions; the others are for reference."""
     notes: tuple[str, ...]
     """What happened meanwhile, oldest first: a rollback's result, a configuration change."""
     caution: str
@@ -86,11 +88,18 @@ def render(message: Message) -> Text:
     incident = message.incident
     headline = _HEADLINE[message.reason]
     links = tuple(_links(message))
+    first = tuple(
+        _clean_lines([*_times(message), *_people(incident, message.at), *_facts(message)])
+    )
+    first += tuple(_clean_lines(_readings(incident)))
+    linked = {address for _, address in links}
+    rest = tuple(_clean_lines([*_matter(incident), *_annotations(incident, linked)]))
     return Text(
         title=_title(incident, headline),
         state=headline.lower(),
         summary=fit(incident.summary, VALUE_LIMIT),
-        lines=tuple(_lines(message, {address for _, address in links})),
+        lines=first + rest,
+        leading=len(first),
         notes=tuple(_notes(incident)),
         caution=CAUTION if message.may_be_repeated else "",
         links=links,
@@ -147,7 +156,7 @@ def _course_of_events(message: Message, text: Text) -> dict[str, Any]:
             "at": iso(given.at),
             "until": iso(given.until),
         },
-        "facts": dict(_facts(message)),
+        "facts": dict(_clean_lines(_facts(message))),
         "notes": list(text.notes),
         "links": [{"text": label, "href": address} for label, address in text.links],
         "may_be_repeated": message.may_be_repeated,
@@ -166,15 +175,7 @@ def _title(incident: Incident, headline: str) -> str:
     return clip(title, TITLE_LIMIT - len(rest)) + rest
 
 
-def _lines(message: Message, linked: set[str]) -> Iterable[tuple[str, str]]:
-    incident = message.incident
-    lines = [
-        *_times(message),
-        *_people(incident, message.at),
-        *_facts(message),
-        *_matter(incident),
-        *_annotations(incident, linked),
-    ]
+def _clean_lines(lines: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
     for label, value in lines:
         if cleaned := fit(value, VALUE_LIMIT):
             yield fit_line(label, TITLE_LIMIT) or "-", cleaned
@@ -210,22 +211,23 @@ def _acknowledged(given: Acknowledgement, now: float) -> str:
 
 
 def _facts(message: Message) -> Iterable[tuple[str, str]]:
-    for label, value in message.brief.facts[:FACTS_LIMIT] if message.brief else ():
-        if cleaned := fit(value, VALUE_LIMIT):
-            yield fit_line(label, TITLE_LIMIT) or "-", cleaned
+    return message.brief.facts[:FACTS_LIMIT] if message.brief else ()
 
 
-def _matter(incident: Incident) -> Iterable[tuple[str, str]]:
+def _readings(incident: Incident) -> Iterable[tuple[str, str]]:
     values = [
         f"{fit_line(name, TITLE_LIMIT)} = {measured(name, it)}"
         for name, it in incident.values.items()
     ]
+    yield "Condition", incident.condition
+    yield "Measured", "\n".join(some(values, LINES_LIMIT))
+
+
+def _matter(incident: Incident) -> Iterable[tuple[str, str]]:
     labels = [
         f"{fit_line(name, TITLE_LIMIT)}={fit_line(it, TITLE_LIMIT)}"
         for name, it in incident.labels.items()
     ]
-    yield "Condition", incident.condition
-    yield "Measured", "\n".join(some(values, LINES_LIMIT))
     yield "Severity", incident.severity.value
     yield "Priority", incident.priority.value
     yield "Deployment", incident.deployment
