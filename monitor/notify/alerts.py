@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from monitor.model import Incident, IncidentAlert, Severity
-from monitor.notify.words import clip, fit_line, iso, span
+from monitor.notify.words import fit_line, span
 
 NAMED = 20
 """At most so many alerts are named."""
-LINE_LIMIT = 90
-"""Characters of one of them: all of them and the counts fit into one value."""
-_NAME_LIMIT = 24
-"""Of a rule and of a deployment: a long rule must not hide where it fires."""
+NAME_LIMIT = 30
+"""Of a rule and of a deployment: a long rule must not hide where it fires, and all the lines
+together fit into one value."""
 _ORDER = {severity: number for number, severity in enumerate(Severity)}
 
 
@@ -28,7 +27,7 @@ def count_of_more(incident: Incident) -> int:
     return max(0, count - 1)
 
 
-def alerts_in_words(incident: Incident) -> str:
+def alerts_in_words(incident: Incident, now: float) -> str:
     """Return counts, then names: what fires, criticals first; then what ended, the latest first.
 
     Empty for an incident of one alert, of which the rest of the message speaks.
@@ -39,7 +38,7 @@ def alerts_in_words(incident: Incident) -> str:
     firing = sorted((it for it in alerts if it.is_open), key=_urgency)
     ended = sorted((it for it in alerts if not it.is_open), key=lambda it: -(it.resolved_at or 0))
     named = [*firing, *ended][:NAMED]
-    lines = [_counts(alerts, len(firing)), *map(_line, named)]
+    lines = [_counts(alerts, len(firing)), *(_line(alert, now) for alert in named)]
     if rest := len(alerts) - len(named):
         lines.append(f"… {rest:,} more")
     return "\n".join(lines)
@@ -64,10 +63,9 @@ def _by_severity(alerts: Sequence[IncidentAlert]) -> Iterator[str]:
     return (f"{counts[severity]:,} {severity}" for severity in Severity if counts[severity])
 
 
-def _line(alert: IncidentAlert) -> str:
-    rule, deployment = fit_line(alert.rule, _NAME_LIMIT), fit_line(alert.deployment, _NAME_LIMIT)
+def _line(alert: IncidentAlert, now: float) -> str:
+    rule, deployment = fit_line(alert.rule, NAME_LIMIT), fit_line(alert.deployment, NAME_LIMIT)
     if alert.resolved_at is None:
-        what = f"[{alert.severity.upper()}] {rule} on {deployment} since {iso(alert.started_at)}"
-    else:
-        what = f"ended: {rule} on {deployment} after {span(alert.resolved_at - alert.started_at)}"
-    return clip(what, LINE_LIMIT)
+        lasted = span(now - alert.started_at)
+        return f"[{alert.severity.upper()}] {rule} on {deployment} for {lasted}"
+    return f"ended: {rule} on {deployment} after {span(alert.resolved_at - alert.started_at)}"

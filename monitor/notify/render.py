@@ -190,7 +190,7 @@ def _times(message: Message) -> Iterable[tuple[str, str]]:
         yield "Since", iso(started)
         yield "Lasted", f"{span(ended - started)} (until {iso(ended)})"
     yield "Resolved because", incident.resolve_reason
-    yield "Alerts", alerts_in_words(incident)
+    yield "Alerts", alerts_in_words(incident, message.at)
 
 
 def _people(incident: Incident, now: float) -> Iterable[tuple[str, str]]:

@@ -109,14 +109,29 @@ def brief() -> Brief:
     """Return what is known beside the incident at three in the morning."""
     return Brief(
         facts=(
-            ("SLA clause", "error rate < 0.1% over 30d (0.14 % so far: broken)"),
-            ("Now", "error_rate_5m is 7.25 %, limit > 5; 58 of 800 samples bad, 99.8 % measured"),
-            ("Budget left", "availability: 63.2 % of 43m12s over 30d; lasts 2h to 5h at this rate"),
-            ("Release", "1.4.2, seen since 2027-01-15T07:38:00Z: 2m before it began"),
-            ("Regions", "2 of 3 bad: us-east-1 (30 of 40 samples), eu-west-1 (28 of 40 samples)"),
+            ("SLA", "error rate < 0.1% over 30d: broken so far, 0.14 % measured"),
+            (
+                "Now",
+                "error_rate_5m: 7.25 %, limit > 5 %; 58 of 800 samples bad, "
+                "99.8 % of the time measured",
+            ),
+            (
+                "Budget left",
+                "63.2 % of 43m12s (availability 99.9% over 30d); "
+                "lasts between 3h11m and 4h12m if errors go on as today",
+            ),
+            (
+                "Release",
+                "1.4.2, live for 2m when it began (since 2027-01-15T07:38:00Z); before it 1.4.1",
+            ),
+            (
+                "Regions",
+                "failing in 2 of 3: us-east-1 (30 of 265 samples bad), "
+                "eu-west-1 (28 of 268 samples bad)",
+            ),
             (
                 "Last failure",
-                "2027-01-15T07:59:52Z home@us-east-1: status (503 Service Unavailable)",
+                "2027-01-15T07:59:52Z http in us-east-1: status (503 Service Unavailable)",
             ),
         ),
         course=course(),
