@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 GREYLIST_WAIT_S = 60.0
 """A server that says `later` means minutes."""
-PICTURE_S = 5.0
-"""A page does not wait longer for its picture."""
 
 _PORTS = {"starttls": 587, "implicit": 465, "insecure": 25}
 _ADDRESS = re.compile(r"[!#-'*+/-9=?A-Z^-~.-]{1,64}@[A-Za-z0-9.-]{1,190}")
@@ -120,10 +118,11 @@ class EmailNotifier:
         """Send `message` once: to all recipients, or to those who alone still wait for it."""
         waiting = outstanding.read(remote_key, message, self._config.recipients)
         addresses = waiting.addresses if waiting else self._config.recipients
-        # Thirds: one wait of the client, all of them, and its farewell when it is cut off.
         limit_s = min(self._config.timeout_s, deadline_s)
-        third_s = limit_s / 3
-        picture = await self._picture(message, min(PICTURE_S, third_s / 4))
+        picture_s = limit_s / 6
+        # Thirds: one wait of the client, all of them, and its farewell when it is cut off.
+        third_s = (limit_s - picture_s) / 3
+        picture = await self._picture(message, picture_s)
         mail = compose(message, self._config.sender, self._config.recipients, picture)
         try:
             async with asyncio.timeout(2 * third_s):

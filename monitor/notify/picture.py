@@ -61,7 +61,9 @@ def draw(course: Course) -> bytes | None:
     canvas.times(panels[-1].top + _PANEL)
     small = image.reduce(_FINE // _FILE)
     packed = io.BytesIO()
-    small.quantize(_COLOURS, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+    small.quantize(_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        packed, "PNG"
+    )
     return packed.getvalue()
 
 

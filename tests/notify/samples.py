@@ -21,6 +21,10 @@ from monitor.model import (
 NOW = 1_800_000_000.0
 CANARY = "canary0S3cr3tcanary0S3cr3tcanary"
 """32 characters, so that it can be a routing key; it must turn up nowhere."""
+BUDGET = (
+    "63.2 % of 43m12s (availability 99.9% over 30d); "
+    "lasts between 3h11m and 4h12m if errors go on as today"
+)
 HOSTILE = {
     "header injection": "api\r\nBcc: everyone@example.com\r\n\r\nhello",
     "nul": "a\x00b",
@@ -110,29 +114,11 @@ def brief() -> Brief:
     return Brief(
         facts=(
             ("SLA", "error rate < 0.1% over 30d: broken so far, 0.14 % measured"),
-            (
-                "Now",
-                "error_rate_5m: 7.25 %, limit > 5 %; 58 of 800 samples bad, "
-                "99.8 % of the time measured",
-            ),
-            (
-                "Budget left",
-                "63.2 % of 43m12s (availability 99.9% over 30d); "
-                "lasts between 3h11m and 4h12m if errors go on as today",
-            ),
-            (
-                "Release",
-                "1.4.2, live for 2m when it began (since 2027-01-15T07:38:00Z); before it 1.4.1",
-            ),
-            (
-                "Regions",
-                "failing in 2 of 3: us-east-1 (30 of 265 samples bad), "
-                "eu-west-1 (28 of 268 samples bad)",
-            ),
-            (
-                "Last failure",
-                "2027-01-15T07:59:52Z http in us-east-1: status (503 Service Unavailable)",
-            ),
+            ("Now", "error_rate_5m: 7.25 %, limit > 5 %; 58 of 800 samples bad"),
+            ("Budget left", BUDGET),
+            ("Release", "1.4.2, live for 2m when it began (since 2027-01-15T07:38:00Z)"),
+            ("Regions", "failing in 2 of 3: us-east-1 (30 of 265 samples bad), eu-west-1 (28)"),
+            ("Last failure", "2027-01-15T07:59:52Z http in us-east-1: status (503 from the shop)"),
         ),
         course=course(),
         links=(

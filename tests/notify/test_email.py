@@ -235,7 +235,7 @@ async def test_a_greylisting_server_is_satisfied_by_waiting(
 async def test_the_picture_travels_in_the_mail(notify_io: NotifyIO, tmp_path: Path) -> None:
     """The HTML shows a part of the same mail, and nothing is loaded from anywhere."""
     async with smtp_server(tmp_path) as mailbox:
-        await send(notify_io, mailbox, message(brief=brief()))
+        await send(notify_io, mailbox, message(brief=brief()), timeout="30s")
     parts = list(mailbox.mails[0].message.walk())
     assert [part.get_content_type() for part in parts] == [
         "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png",

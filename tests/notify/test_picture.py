@@ -29,7 +29,7 @@ def test_both_curves_are_drawn_on_a_light_ground() -> None:
     """Twice as fine as it is shown, red and blue above white, whatever the mail client's theme."""
     image = opened(draw(course()))
     assert image.size == (2 * WIDTH_PX, 2 * HEIGHT_PX)
-    assert image.getpixel((0, 0)) == (255, 255, 255)
+    assert min(image.getpixel((0, 0))) >= 250
     colours = [colour for _, colour in image.getcolors(1 << 20) or []]
     assert any(r > 180 and g < 60 and b < 60 for r, g, b in colours)
     assert any(b > 180 and r < 60 for r, g, b in colours)

@@ -1,0 +1,73 @@
+"""Messages as their receivers get them, as text that a person can read in a review.
+
+`refresh_golden.py` writes what `test_golden.py` compares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from monitor.model import Acknowledgement, Message, Note, SendReason, Severity
+from monitor.notify.mail import version
+from monitor.notify.page import page
+from monitor.notify.pagerduty import trigger
+from monitor.notify.render import render
+from monitor.notify.slack import payload
+from tests.notify.samples import NOW, alert, brief, message, storm
+
+DIRECTORY = Path(__file__).parent / "golden"
+
+_ACKNOWLEDGED = Acknowledgement(by="ann@example.com", at=NOW - 60, until=NOW + 3540, source="link")
+_SEVERAL = (
+    alert(),
+    alert(rule="p95_latency_high", severity=Severity.WARNING, started_at=NOW - 200),
+    alert(rule="HighErrorRate", deployment="cart-production", started_at=NOW - 120),
+    alert(rule="availability_burn_1h", started_at=NOW - 280, resolved_at=NOW - 40),
+)
+_CALLED = (
+    Note(at=NOW - 900, text="called oncall"),
+    Note(at=NOW, text="called team-lead: nobody acknowledged within 15m"),
+)
+_ROLLED_BACK = (Note(at=NOW - 90, text="rolled back from 1.4.2 to 1.4.1"),)
+
+
+def messages() -> Mapping[str, Message]:
+    """Return one message of each kind that people get, by name."""
+    several = {"alerts": _SEVERAL, "brief": brief()}
+    ended = tuple(
+        alert(rule=each.rule, deployment=each.deployment, severity=each.severity, resolved_at=NOW)
+        for each in _SEVERAL
+    )
+    return {
+        "first": message(brief=brief()),
+        "several": message(SendReason.NEW_ALERTS, **several),
+        "acknowledged": message(
+            SendReason.ACKNOWLEDGED, acknowledgement=_ACKNOWLEDGED, brief=brief()
+        ),
+        "escalated": message(
+            SendReason.ESCALATED, escalated=_CALLED, started_at=NOW - 960, brief=brief()
+        ),
+        "resolved": message(
+            SendReason.RESOLVED, alerts=ended, notes=_ROLLED_BACK, acknowledgement=_ACKNOWLEDGED
+        ),
+        "storm": message(alerts=storm(), brief=brief()),
+    }
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield (file name, content) of every message in every form."""
+    for name, sent in messages().items():
+        text = render(sent)
+        content_id = None if sent.brief is None else f"course.{version(sent)}@example.com"
+        yield f"{name}.txt", text.plain() + "\n"
+        yield f"{name}.html", page(sent, text, content_id)
+        yield f"{name}.slack.json", _json(payload(text))
+        if sent.reason is not SendReason.RESOLVED:
+            # A resolve has no words: it is a key and an action.
+            yield f"{name}.pagerduty.json", _json(trigger(sent))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
