@@ -23,11 +23,14 @@ _COLOUR = {
 }
 _LOUD = {Severity.CRITICAL: "#b91c1c", Severity.WARNING: "#c2410c", Severity.INFO: "#1d4ed8"}
 # Clients that know themes get a dark one of ours; the others turn ours over or leave it as it is.
-_DARK = (
+_STYLE = (
     "@media (prefers-color-scheme:dark){"
     ".around{background:#111827!important}.ground{background:#1f2937!important}"
     ".ink{color:#f3f4f6!important}.faint{color:#cbd5e1!important}"
     ".rule{border-color:#374151!important}.button{border-color:#94a3b8!important}}"
+    # On a phone a label stands above its value, which needs the width.
+    "@media (max-width:480px){.label,.value{display:block!important;width:auto!important}"
+    ".label{border:0!important;padding:9px 0 0!important}.value{padding:0 0 9px!important}}"
 )
 
 
@@ -51,7 +54,7 @@ def page(message: Message, text: Text, picture: str | None) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         '<meta name="supported-color-schemes" content="light dark">'
-        f"<title>{_escaped(text.title)}</title><style>{_DARK}</style></head>\n"
+        f"<title>{_escaped(text.title)}</title><style>{_STYLE}</style></head>\n"
         f'<body class="around" style="margin:0;padding:0;background:{_AROUND}">\n'
         f'<table role="presentation" class="around" width="100%" cellpadding="0" cellspacing="0" '
         f'style="background:{_AROUND}"><tr><td align="center" style="padding:12px 8px">\n'
@@ -108,11 +111,12 @@ def _table(lines: tuple[tuple[str, str], ...], *, size_px: int) -> str:
     if not lines:
         return ""
     cell = f"padding:7px 0;border-bottom:1px solid {_RULE};font-size:{size_px}px;line-height:1.45"
+    left = f"{cell};padding-right:12px;color:{_FAINT};{_BREAK}"
+    right = f"{cell};color:{_INK};{_BREAK}"
     rows = "".join(
-        f'<tr><td class="faint rule" valign="top" width="118" style="{cell};padding-right:12px;'
-        f'color:{_FAINT};{_BREAK}">{_escaped(label)}</td>'
-        f'<td class="ink rule" valign="top" style="{cell};color:{_INK};{_BREAK}">{_lines(value)}'
-        "</td></tr>\n"
+        f'<tr><td class="faint rule label" valign="top" width="118" style="{left}">'
+        f"{_escaped(label)}</td>"
+        f'<td class="ink rule value" valign="top" style="{right}">{_lines(value)}</td></tr>\n'
         for label, value in lines
     )
     return (
@@ -133,7 +137,7 @@ def _picture(content_id: str) -> str:
 def _notes(text: Text) -> str:
     if not text.notes:
         return ""
-    return _table((("What happened", "\n".join(text.notes)),), size_px=15)
+    return _table((("Since then", "\n".join(text.notes)),), size_px=15)
 
 
 def _foot(message: Message) -> str:

@@ -21,8 +21,8 @@ WIDTH_PX, HEIGHT_PX = 600, 390
 _FILE, _FINE = 2, 4
 """Pixels of the file, and of the drawing that is scaled down to it, for each one shown."""
 _COLOURS = 64
-_LEFT, _RIGHT, _TOP, _PANEL, _GAP = 82, 18, 40, 124, 62
-_SMALL, _LARGE = 16, 18
+_LEFT, _RIGHT, _TOP, _PANEL, _GAP = 88, 18, 40, 124, 62
+_SMALL, _LARGE = 18, 20
 _GROUND, _INK, _FAINT, _GRID, _UNKNOWN = "#ffffff", "#1f2933", "#52606d", "#e4e7eb", "#eceff2"
 _ERROR, _LATENCY, _LIMIT, _ONSET = "#c81e1e", "#1d4ed8", "#b45309", "#1f2933"
 _STEPS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)

@@ -77,7 +77,8 @@ class Text:
             parts.append(f"({self.caution})")
         if self.summary:
             parts.append(self.summary)
-        parts += [f"{label}: {value}" for label, value in self.lines]
+        # What goes on belongs to its label, also for who cannot see where a line ends.
+        parts += [f"{label}: {value}".replace("\n", "\n    ") for label, value in self.lines]
         parts += [f"- {note}" for note in self.notes]
         parts += [f"{label}: {address}" for label, address in self.links]
         return "\n".join(parts)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from monitor.model import Acknowledgement, Message, Note, SendReason, Severity
 from monitor.notify.mail import version
@@ -21,7 +23,7 @@ DIRECTORY = Path(__file__).parent / "golden"
 
 _ACKNOWLEDGED = Acknowledgement(by="ann@example.com", at=NOW - 60, until=NOW + 3540, source="link")
 _SEVERAL = (
-    alert(),
+    alert(started_at=NOW - 1200),
     alert(rule="p95_latency_high", severity=Severity.WARNING, started_at=NOW - 200),
     alert(rule="HighErrorRate", deployment="cart-production", started_at=NOW - 120),
     alert(rule="availability_burn_1h", started_at=NOW - 280, resolved_at=NOW - 40),
@@ -35,24 +37,22 @@ _ROLLED_BACK = (Note(at=NOW - 90, text="rolled back from 1.4.2 to 1.4.1"),)
 
 def messages() -> Mapping[str, Message]:
     """Return one message of each kind that people get, by name."""
-    several = {"alerts": _SEVERAL, "brief": brief()}
-    ended = tuple(
-        alert(rule=each.rule, deployment=each.deployment, severity=each.severity, resolved_at=NOW)
-        for each in _SEVERAL
-    )
+    began: dict[str, Any] = {"started_at": NOW - 1200, "opened_at": NOW - 1140}
+    known = {**began, "brief": brief()}
+    ended = tuple(replace(each, resolved_at=NOW) if each.is_open else each for each in _SEVERAL)
     return {
-        "first": message(brief=brief()),
-        "several": message(SendReason.NEW_ALERTS, **several),
-        "acknowledged": message(
-            SendReason.ACKNOWLEDGED, acknowledgement=_ACKNOWLEDGED, brief=brief()
-        ),
-        "escalated": message(
-            SendReason.ESCALATED, escalated=_CALLED, started_at=NOW - 960, brief=brief()
-        ),
+        "first": message(**known),
+        "several": message(SendReason.NEW_ALERTS, alerts=_SEVERAL, **known),
+        "acknowledged": message(SendReason.ACKNOWLEDGED, acknowledgement=_ACKNOWLEDGED, **known),
+        "escalated": message(SendReason.ESCALATED, escalated=_CALLED, **known),
         "resolved": message(
-            SendReason.RESOLVED, alerts=ended, notes=_ROLLED_BACK, acknowledgement=_ACKNOWLEDGED
+            SendReason.RESOLVED,
+            alerts=ended,
+            notes=_ROLLED_BACK,
+            acknowledgement=_ACKNOWLEDGED,
+            **began,
         ),
-        "storm": message(alerts=storm(), brief=brief()),
+        "storm": message(alerts=storm(), **known),
     }
 
 
