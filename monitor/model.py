@@ -510,6 +510,8 @@ class Delivery:
     """For people: the provider's answer in at most 200 characters, secrets removed."""
     retry_after_s: float | None = None
     """What the provider asked us to wait; None when it did not say."""
+    retry_all: bool = True
+    """Whether it asked so for every message, and not for this one alone."""
     remote_key: str | None = None
     """What a later resolve needs (e.g. the routing key's fingerprint); opaque to the outbox."""
 

@@ -413,7 +413,7 @@ class Outbox:
                 detail=delivery.detail,
                 may_be_repeated=message.may_be_repeated,
             )
-            if delivery.retry_after_s is not None:
+            if delivery.retry_after_s is not None and delivery.retry_all:
                 asked = self._clock.now() + delivery.retry_after_s
                 self._quiet_until[row.channel] = max(asked, self._quiet_until.get(row.channel, 0.0))
             row = settle(

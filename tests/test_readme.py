@@ -51,9 +51,13 @@ def shape(text: str) -> str:
     text = re.sub(r"\([0-9a-f]{10}\)", "(id)", text)
     # The page may go out a moment before the probes have seen the new release.
     text = re.sub(r"Revision: \S+", "Revision: known", text)
-    # Several probes fail at once; whichever was first is named.
-    text = re.sub(r"\[(home|health|assets)/global\]", "[probe]", text)
+    # Which probe fails first, and whether it was looked into before the page, is chance.
+    text = re.sub(r"- \S+ diagnosis .*\n", "", text)
+    text = re.sub(r"Release: .*", "Release: known", text)
+    text = re.sub(r"Z (home|health|assets) in", "Z probe in", text)
+    text = re.sub(r"lasts .* if errors", "lasts a while if errors", text)
     text = re.sub(r"Lasted: \S+", "Lasted: a while", text)
+    text = re.sub(r"\(\S+ ago\)", "(a while ago)", text)
     text = re.sub(r"\d\d\d\d-\d\d-\d\dT[\d:]+Z", "time", text)
     text = re.sub(r"(?<![\w.])-?\d+(\.\d+)?(?![\w.])|\b\d+(\.\d+)?(?=s|%| ms)", "#", text)
     return " ".join(re.sub(r"#{2,}", "", text).split())

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from monitor.app.brief import brief
 from monitor.app.evidence import OBSERVE_ONLY_S, gather
 from monitor.app.surroundings import Surroundings
 from monitor.app.vitals import Vitals
@@ -330,6 +331,7 @@ class App:
                 repeat_s=plan.repeat_interval_s,
             ),
             page_url=plan.server.page_url,
+            brief=functools.partial(brief, self.engine),
         )
 
     def _levers(self, plan: Plan) -> dict[str, Lever]:

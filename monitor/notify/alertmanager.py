@@ -18,7 +18,8 @@ from monitor.fields import Duration, Secret
 from monitor.model import Delivery, DeliveryResult, IncidentAlert, Message
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import Address, Answer, Endpoint, described, post
-from monitor.notify.render import fit, fit_line, iso, measured, one_line, render
+from monitor.notify.render import render
+from monitor.notify.words import fit, fit_line, iso, measured, one_line
 
 RESEND_S = 60.0
 VALID_S = 4 * RESEND_S

@@ -1,31 +1,33 @@
 """Mail by SMTP.
 
-Owns the mail and the meaning of SMTP's replies: 4yz is for now and 5yz for good, the reverse of
-HTTP, and only the final reply counts. TLS is required unless configuration loudly says otherwise.
+Owns the talk with the server and the meaning of its replies: 4yz is for now and 5yz for good, the
+reverse of HTTP, and only the final reply counts. TLS is required unless configuration loudly says
+otherwise. What the mail says is `mail`'s business.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import html
+import logging
 import re
 import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import aiosmtplib
 from pydantic import Field, field_validator, model_validator
 
 from monitor.fields import Duration, Secret
-from monitor.model import Delivery, DeliveryResult, Message, SendReason
+from monitor.model import Delivery, DeliveryResult, Message
+from monitor.notify import blocking, outstanding
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import shown
-from monitor.notify.render import Text, identity, render
+from monitor.notify.mail import compose
+from monitor.notify.outstanding import NOBODY, TRIES, Outstanding
+from monitor.notify.picture import draw
+
+log = logging.getLogger(__name__)
 
 GREYLIST_WAIT_S = 60.0
 """A server that says `later` means minutes."""
@@ -99,6 +101,7 @@ class EmailNotifier:
         """Use `config` with the SMTP client of `io`."""
         self._config = config
         self._send = io.smtp_send
+        self._executor = io.executor
         self._secrets = () if config.password is None else (config.password.reveal(),)
         self._options: dict[str, Any] = {
             "hostname": config.host,
@@ -113,25 +116,89 @@ class EmailNotifier:
         if config.tls != "insecure":
             self._options["tls_context"] = ssl.create_default_context(cafile=config.ca_file)
 
-    async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:  # noqa: ARG002 - threads hang on message ids
-        """Send `message` once."""
+    async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
+        """Send `message` once: to all recipients, or to those who alone still wait for it."""
+        waiting = outstanding.read(remote_key, message, self._config.recipients)
+        addresses = waiting.addresses if waiting else self._config.recipients
+        limit_s = min(self._config.timeout_s, deadline_s)
+        picture_s = limit_s / 6
         # Thirds: one wait of the client, all of them, and its farewell when it is cut off.
-        third_s = min(self._config.timeout_s, deadline_s) / 3
-        mail = compose(message, self._config.sender, self._config.recipients)
+        third_s = (limit_s - picture_s) / 3
+        picture = await self._picture(message, picture_s)
+        mail = compose(message, self._config.sender, self._config.recipients, picture)
         try:
             async with asyncio.timeout(2 * third_s):
-                refused, reply = await self._send(mail, timeout=third_s, **self._options)
+                refused, reply = await self._send(
+                    mail, recipients=list(addresses), timeout=third_s, **self._options
+                )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            refused = {it.recipient: (it.code, it.message) for it in error.recipients}
+            if waiting is None:
+                return self._judge(error)
+            return self._partly(message, refused, waiting, "all the others have it")
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return self._judge(error)
-        detail = f"accepted: {reply}"
         if refused:
-            detail = f"refused for {_refusals(refused)}; accepted for the others"
-        return Delivery(result=DeliveryResult.DELIVERED, detail=shown(detail, self._secrets))
+            return self._partly(message, refused, waiting, "accepted for the others")
+        return self._delivered(f"accepted: {reply}")
+
+    async def _picture(self, message: Message, limit_s: float) -> bytes | None:
+        """Return the picture of a message; it may be missing, the mail may not."""
+        course = message.brief.course if message.brief else None
+        if course is None:
+            return None
+        try:
+            return await blocking.run(self._executor, limit_s, partial(draw, course))
+        except (blocking.NotStartedError, TimeoutError):
+            return None
+        except Exception:
+            log.exception("drawing failed, the mail goes out without a picture")
+            return None
+
+    def _partly(
+        self,
+        message: Message,
+        refused: Mapping[str, tuple[int, str]],
+        before: Outstanding | None,
+        others: str,
+    ) -> Delivery:
+        """Judge a mail that some have: who was refused for now gets it later, and only they.
+
+        `UNCERTAIN` is the word for it: it has arrived, though not everywhere, so that its end is
+        told whatever becomes of the rest.
+        """
+        tries = 1 + (before.tries if before else 0)
+        later = tuple(address for address, (code, _) in refused.items() if code in _TEMPORARY)
+        detail = f"refused for {_refusals(refused)}; {others}"
+        if not later:
+            return self._delivered(detail)
+        if tries >= TRIES:
+            return self._delivered(f"given up after {tries} tries: {detail}")
+        waiting = Outstanding(addresses=later, tries=tries)
+        return Delivery(
+            result=DeliveryResult.UNCERTAIN,
+            detail=shown(detail, self._secrets),
+            retry_after_s=GREYLIST_WAIT_S,
+            retry_all=False,
+            remote_key=outstanding.written(message, waiting),
+        )
+
+    def _delivered(self, detail: str) -> Delivery:
+        return Delivery(
+            result=DeliveryResult.DELIVERED,
+            detail=shown(detail, self._secrets),
+            remote_key=NOBODY,
+        )
 
     def _judge(self, error: Exception) -> Delivery:
         result, detail = judge(error)
         wait_s = GREYLIST_WAIT_S if result is DeliveryResult.RETRY else None
-        return Delivery(result=result, detail=shown(detail, self._secrets), retry_after_s=wait_s)
+        return Delivery(
+            result=result,
+            detail=shown(detail, self._secrets),
+            retry_after_s=wait_s,
+            retry_all=False,
+        )
 
 
 def judge(error: Exception) -> tuple[DeliveryResult, str]:
@@ -151,25 +218,6 @@ def judge(error: Exception) -> tuple[DeliveryResult, str]:
         case _:
             outcome = DeliveryResult.PERMANENT, str(error)
     return outcome
-
-
-def compose(message: Message, sender: str, recipients: tuple[str, ...]) -> EmailMessage:
-    """Return the mail: text and HTML, in one thread with the other mails of its incident."""
-    text, domain = render(message), sender.rpartition("@")[2]
-    mail = EmailMessage(policy=SMTP)
-    mail["From"] = sender
-    mail["To"] = ", ".join(recipients)
-    mail["Subject"] = text.title
-    mail["Date"] = format_datetime(datetime.fromtimestamp(message.at, UTC))
-    mail["Message-ID"] = _message_id(message, message.reason, domain)
-    if message.reason not in {SendReason.FIRST, SendReason.ESCALATED, SendReason.TEST}:
-        first = _message_id(message, SendReason.FIRST, domain)
-        mail["In-Reply-To"] = first
-        mail["References"] = first
-    mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content(text.plain() + "\n")
-    mail.add_alternative(_html(text), subtype="html")
-    return mail
 
 
 def _by_code(code: int) -> DeliveryResult:
@@ -201,32 +249,3 @@ def _checked(address: str) -> str:
         msg = "expected a plain mail address such as oncall@example.com"
         raise ValueError(msg)
     return address
-
-
-def _message_id(message: Message, reason: SendReason, domain: str) -> str:
-    digest = hashlib.sha256(
-        "\0".join(identity(message, reason)).encode("utf-8", "surrogatepass")
-    ).hexdigest()[:32]
-    return f"<{digest}@{domain}>"
-
-
-def _html(text: Text) -> str:
-    escaped = html.escape
-    rows = "".join(
-        f"<tr><th align=left valign=top>{escaped(label)}</th>"
-        f"<td>{escaped(value).replace(chr(10), '<br>')}</td></tr>\n"
-        for label, value in text.lines
-    )
-    notes = "".join(f"<li>{escaped(note)}</li>\n" for note in text.notes)
-    links = " ".join(
-        f'<a href="{escaped(address)}">{escaped(label)}</a>' for label, address in text.links
-    )
-    parts = [
-        f"<h2>{escaped(text.title)}</h2>",
-        f"<p><strong>{escaped(text.caution)}</strong></p>" if text.caution else "",
-        f"<p>{escaped(text.summary).replace(chr(10), '<br>')}</p>" if text.summary else "",
-        f"<table>\n{rows}</table>",
-        f"<ul>\n{notes}</ul>" if notes else "",
-        f"<p>{links}</p>" if links else "",
-    ]
-    return "\n".join(part for part in parts if part) + "\n"

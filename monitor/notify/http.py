@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from monitor.fields import Secret
 from monitor.model import Delivery, DeliveryResult
-from monitor.notify.render import clip, one_line
+from monitor.notify.words import clip, one_line
 
 DETAIL_LIMIT = 200
 ANSWER_LIMIT = 2048

@@ -23,7 +23,8 @@ from monitor.notify import blocking
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import Answer, described, shown, unanswered
 from monitor.notify.pagerduty_client import ACCEPTED, OneAttempt
-from monitor.notify.render import Text, clip, fit_line, iso, one_line, render
+from monitor.notify.render import Text, render
+from monitor.notify.words import clip, fit_line, iso, one_line
 
 DEDUP_KEY_LIMIT = 255
 SUMMARY_LIMIT = 1024

@@ -1,7 +1,7 @@
 """A message in words: what every channel says, before each puts it into its own markup.
 
-Pure: no I/O, no clock, no markup. Whatever comes out is free of control characters, lone
-surrogates and text-direction tricks, and bounded in size, so a channel only escapes and fits it.
+Pure: no I/O, no clock, no markup. Whatever comes out is clean and bounded (see `words`), so a
+channel only escapes and fits it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,30 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from monitor.fields import format_duration
-from monitor.model import Incident, Message, SendReason, Severity
+from monitor.model import Acknowledgement, Incident, Message, SendReason
+from monitor.notify.alerts import alerts_in_words, count_of_more
+from monitor.notify.words import (
+    TITLE_LIMIT,
+    VALUE_LIMIT,
+    clip,
+    fit,
+    fit_line,
+    iso,
+    measured,
+    one_line,
+    some,
+    span,
+)
 
-TITLE_LIMIT = 200
-VALUE_LIMIT = 2000
 NOTES_LIMIT = 20
 LINES_LIMIT = 40
-ALERTS_LIMIT = 20
+FACTS_LIMIT = 20
+LINKS_LIMIT = 20
 DOCUMENT_ALERTS_LIMIT = 1000
 CAUTION = "This message may be a repetition: an earlier attempt to send it got no answer."
 
-_SEVERITIES = tuple(Severity)
 _HEADLINE = {
     SendReason.FIRST: "FIRING",
     SendReason.NEW_ALERTS: "CHANGED",
@@ -34,19 +43,7 @@ _HEADLINE = {
     SendReason.RESOLVED: "RESOLVED",
     SendReason.TEST: "TEST",
 }
-# Controls except line feed and tab, lone surrogates, line separators and bidirectional overrides.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
-    "\ud800-\udfff\ufeff\ufffe\uffff]"
-)
-_SPACE = re.compile(r"\s+")
 _WEB_ADDRESS = re.compile(r"https?://[!#-;=?-\[\]_a-z~]{1,1000}")
-_UNITS = (
-    (re.compile(r"(error|success)_rate_|uptime_percentage|error_budget_|coverage_"), " %"),
-    (re.compile(r"p[0-9.]+_latency"), " ms"),
-    (re.compile(r"burn_rate_"), "x"),
-    (re.compile(r"certificate_expiry_days"), " days"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +60,14 @@ class Text:
     """What the rule's author says is wrong; may be empty."""
     lines: tuple[tuple[str, str], ...]
     """(label, value), most important first."""
+    leading: int
+    """So many of `lines` answer the first questions; the others are for reference."""
     notes: tuple[str, ...]
     """What happened meanwhile, oldest first: a rollback's result, a configuration change."""
     caution: str
     """Says that this may be a repetition; empty when it is not."""
     links: tuple[tuple[str, str], ...]
-    """(label, http address), the live page first."""
+    """(label, http address), the live page first; no address comes twice."""
 
     def plain(self) -> str:
         """Return the whole message as plain text of several lines, without a final line feed."""
@@ -77,7 +76,8 @@ class Text:
             parts.append(f"({self.caution})")
         if self.summary:
             parts.append(self.summary)
-        parts += [f"{label}: {value}" for label, value in self.lines]
+        # What goes on belongs to its label, also for who cannot see where a line ends.
+        parts += [f"{label}: {value}".replace("\n", "\n    ") for label, value in self.lines]
         parts += [f"- {note}" for note in self.notes]
         parts += [f"{label}: {address}" for label, address in self.links]
         return "\n".join(parts)
@@ -87,19 +87,22 @@ def render(message: Message) -> Text:
     """Return `message` in words."""
     incident = message.incident
     headline = _HEADLINE[message.reason]
-    rule, deployment, environment = (
-        fit_line(name, TITLE_LIMIT)
-        for name in (incident.rule, incident.deployment, incident.environment)
+    links = tuple(_links(message))
+    first = tuple(
+        _clean_lines([*_times(message), *_people(incident, message.at), *_facts(message)])
     )
-    title = f"[{incident.severity.upper()}] {headline}: {rule} on {deployment} ({environment})"
+    first += tuple(_clean_lines(_readings(incident)))
+    linked = {address for _, address in links}
+    rest = tuple(_clean_lines([*_matter(incident), *_annotations(incident, linked)]))
     return Text(
-        title=clip(title, TITLE_LIMIT),
+        title=_title(incident, headline),
         state=headline.lower(),
         summary=fit(incident.summary, VALUE_LIMIT),
-        lines=tuple(_lines(incident)),
+        lines=first + rest,
+        leading=len(first),
         notes=tuple(_notes(incident)),
         caution=CAUTION if message.may_be_repeated else "",
-        links=tuple(_links(message)),
+        links=links,
     )
 
 
@@ -119,6 +122,7 @@ def document(message: Message, message_id: str) -> dict[str, Any]:
             "summary": text.summary,
             "rule": fit_line(incident.rule, TITLE_LIMIT),
             "severity": incident.severity.value,
+            "priority": incident.priority.value,
             "deployment": fit_line(incident.deployment, TITLE_LIMIT),
             "service": fit_line(incident.service, TITLE_LIMIT),
             "environment": fit_line(incident.environment, TITLE_LIMIT),
@@ -129,24 +133,7 @@ def document(message: Message, message_id: str) -> dict[str, Any]:
             },
             "labels": _clean_mapping(incident.labels),
             "annotations": _clean_mapping(incident.annotations),
-            "started_at": iso(incident.started_at),
-            "opened_at": iso(incident.opened_at),
-            "resolved_at": None if incident.resolved_at is None else iso(incident.resolved_at),
-            "resolve_reason": fit_line(incident.resolve_reason, VALUE_LIMIT),
-            "alerts": [
-                {
-                    "rule": fit_line(each.rule, TITLE_LIMIT),
-                    "deployment": fit_line(each.deployment, TITLE_LIMIT),
-                    "severity": each.severity.value,
-                    "state": "open" if each.is_open else "resolved",
-                }
-                for each in incident.alerts[:DOCUMENT_ALERTS_LIMIT]
-            ],
-            "alerts_total": len(incident.alerts),
-            "priority": incident.priority.value,
-            "notes": list(text.notes),
-            "links": [{"text": label, "href": address} for label, address in text.links],
-            "may_be_repeated": message.may_be_repeated,
+            **_course_of_events(message, text),
         },
     }
 
@@ -164,118 +151,125 @@ def identity(message: Message, reason: SendReason) -> tuple[str, ...]:
         case SendReason.REPEAT | SendReason.TEST:
             return (*parts, str(int(message.at)))
         case SendReason.NEW_ALERTS:
-            return (*parts, str(int(incident.changed_at)))
+            still = sum(each.is_open for each in incident.alerts)
+            return (*parts, repr(incident.changed_at), f"{still} of {len(incident.alerts)}")
         case SendReason.ACKNOWLEDGED if ack is not None:
-            return (*parts, str(int(ack.at)))
+            return (*parts, repr(ack.at), repr(ack.until))
         case _:
             return parts
 
 
-def clean(text: str) -> str:
-    """Return `text` without characters that break a protocol or deceive a reader.
-
-    Line feeds stay; CR LF becomes one line feed; everything else unprintable becomes U+FFFD.
-    """
-    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n").replace("\t", " "))
-
-
-def one_line(text: str) -> str:
-    """Return `text` clean and on one line."""
-    return _SPACE.sub(" ", clean(text)).strip()
-
-
-def clip(text: str, limit: int) -> str:
-    """Return at most `limit` (>= 1) characters of `text`, ending in `…` when something is gone."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def fit(text: str, limit: int) -> str:
-    """Return `text` clean, without space around it, at most `limit` characters.
-
-    Work is bounded too: a megabyte costs no more than what is kept of it.
-    """
-    start = clean(text[: 2 * limit]).strip()
-    return clip(f"{start}…" if len(text) > 2 * limit else start, limit)
-
-
-def fit_line(text: str, limit: int) -> str:
-    """Return `text` like `fit`, and on one line."""
-    return _SPACE.sub(" ", fit(text, limit))
-
-
-def iso(at: float) -> str:
-    """Return UTC seconds as ISO 8601 to the second: `2026-01-31T12:00:00Z`."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _course_of_events(message: Message, text: Text) -> dict[str, Any]:
+    incident, given = message.incident, message.incident.acknowledgement
+    return {
+        "started_at": iso(incident.started_at),
+        "opened_at": iso(incident.opened_at),
+        "resolved_at": None if incident.resolved_at is None else iso(incident.resolved_at),
+        "resolve_reason": fit_line(incident.resolve_reason, VALUE_LIMIT),
+        "alerts": [
+            {
+                "rule": fit_line(each.rule, TITLE_LIMIT),
+                "deployment": fit_line(each.deployment, TITLE_LIMIT),
+                "severity": each.severity.value,
+                "state": "open" if each.is_open else "resolved",
+            }
+            for each in incident.alerts[:DOCUMENT_ALERTS_LIMIT]
+        ],
+        "alerts_total": len(incident.alerts),
+        "alerts_open": sum(each.is_open for each in incident.alerts),
+        "acknowledgement": None
+        if given is None
+        else {
+            "by": fit_line(given.by, TITLE_LIMIT),
+            "at": iso(given.at),
+            "until": iso(given.until),
+        },
+        "facts": dict(_clean_lines(_facts(message))),
+        "notes": list(text.notes),
+        "links": [{"text": label, "href": address} for label, address in text.links],
+        "may_be_repeated": message.may_be_repeated,
+    }
 
 
-def measured(name: str, value: float | str | None) -> str:
-    """Return an input of a condition for people, with the unit that conditions use for `name`."""
-    if value is None:
-        return "no data"
-    if isinstance(value, str):
-        return fit_line(value, TITLE_LIMIT)
-    unit = next((unit for pattern, unit in _UNITS if pattern.match(name)), "")
-    # Four decimals keep 99.995 apart from 100; what is smaller still must not look like zero.
-    digits = f"{value:.4f}".rstrip("0").rstrip(".")
-    return f"{f'{value:.2g}' if digits in {'0', '-0'} and value else digits}{unit}"
-
-
-def _alerts(incident: Incident) -> str:
-    """Return the alerts of an incident that has several: what fires first, the worst first."""
-    if len(incident.alerts) < 2:  # noqa: PLR2004 - one alone is the incident
-        return ""
-    ordered = sorted(
-        incident.alerts, key=lambda each: (not each.is_open, _SEVERITIES.index(each.severity))
+def _title(incident: Incident, headline: str) -> str:
+    rule, deployment, environment = (
+        fit_line(name, TITLE_LIMIT)
+        for name in (incident.rule, incident.deployment, incident.environment)
     )
-    still = sum(each.is_open for each in ordered)
-    lines = [
-        f"{each.severity.value}: {fit_line(each.rule, TITLE_LIMIT)} on "
-        f"{fit_line(each.deployment, TITLE_LIMIT)}{'' if each.is_open else ' (over)'}"
-        for each in ordered[:ALERTS_LIMIT]
+    more = count_of_more(incident)
+    # What is added comes last: who reads titles finds `rule on deployment (` as ever.
+    rest = f" +{more:,} more" if more else ""
+    title = f"[{incident.severity.upper()}] {headline}: {rule} on {deployment} ({environment})"
+    return clip(title, TITLE_LIMIT - len(rest)) + rest
+
+
+def _clean_lines(lines: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    for label, value in lines:
+        if cleaned := fit(value, VALUE_LIMIT):
+            yield fit_line(label, TITLE_LIMIT) or "-", cleaned
+
+
+def _times(message: Message) -> Iterable[tuple[str, str]]:
+    incident = message.incident
+    ended, started = incident.resolved_at, incident.started_at
+    if ended is None:
+        yield "Since", f"{iso(started)} ({span(message.at - started)} ago)"
+    else:
+        yield "Since", iso(started)
+        yield "Lasted", f"{span(ended - started)} (until {iso(ended)})"
+    yield "Resolved because", incident.resolve_reason
+    yield "Alerts", alerts_in_words(incident, message.at)
+
+
+def _people(incident: Incident, now: float) -> Iterable[tuple[str, str]]:
+    given = incident.acknowledgement
+    if given is not None:
+        yield "Acknowledged", _acknowledged(given, now)
+    called = [
+        fit_line(f"{iso(step.at)} {step.text}", TITLE_LIMIT)
+        for step in incident.escalated[-NOTES_LIMIT:]
     ]
-    if len(ordered) > ALERTS_LIMIT:
-        lines.append(f"… {len(ordered) - ALERTS_LIMIT} more")
-    return "\n".join([f"{still} of {len(ordered)} fire", *lines])
+    yield "Escalated", "\n".join(called)
 
 
-def _acknowledged(incident: Incident) -> str:
-    ack = incident.acknowledgement
-    return "" if ack is None else f"by {ack.by} until {iso(ack.until)}"
+def _acknowledged(given: Acknowledgement, now: float) -> str:
+    by, source = fit_line(given.by, TITLE_LIMIT) or "somebody", fit_line(given.source, 40)
+    end = "until" if now < given.until else "expired"
+    return f"by {by} at {iso(given.at)} ({source}), {end} {iso(given.until)}"
 
 
-def _lines(incident: Incident) -> Iterable[tuple[str, str]]:
-    ended = incident.resolved_at
-    yield "Since", iso(incident.started_at)
-    if ended is not None:
-        lasted = format_duration(round(max(0.0, ended - incident.started_at)))
-        yield "Lasted", f"{lasted} (until {iso(ended)})"
-    optional = [
-        ("Alerts", _alerts(incident)),
-        ("Acknowledged", _acknowledged(incident)),
-        ("Resolved because", incident.resolve_reason),
-        ("Condition", incident.condition),
-    ]
+def _facts(message: Message) -> Iterable[tuple[str, str]]:
+    return message.brief.facts[:FACTS_LIMIT] if message.brief else ()
+
+
+def _readings(incident: Incident) -> Iterable[tuple[str, str]]:
     values = [
         f"{fit_line(name, TITLE_LIMIT)} = {measured(name, it)}"
         for name, it in incident.values.items()
     ]
-    optional += [("Measured", "\n".join(_some(values, LINES_LIMIT)))]
-    optional += [
-        ("Severity", f"{incident.severity.value} ({incident.priority.value})"),
-        ("Deployment", incident.deployment),
-        ("Service", incident.service),
-        ("Environment", incident.environment),
-        ("Revision", incident.revision or "unknown"),
-    ]
+    yield "Condition", incident.condition
+    yield "Measured", "\n".join(some(values, LINES_LIMIT))
+
+
+def _matter(incident: Incident) -> Iterable[tuple[str, str]]:
     labels = [
         f"{fit_line(name, TITLE_LIMIT)}={fit_line(it, TITLE_LIMIT)}"
         for name, it in incident.labels.items()
     ]
-    optional += [("Labels", ", ".join(_some(labels, LINES_LIMIT)))]
-    optional += list(incident.annotations.items())[:LINES_LIMIT]
-    for label, value in optional:
-        if cleaned := fit(value, VALUE_LIMIT):
-            yield fit_line(label, TITLE_LIMIT) or "-", cleaned
+    yield "Severity", incident.severity.value
+    yield "Priority", incident.priority.value
+    yield "Deployment", incident.deployment
+    yield "Service", incident.service
+    yield "Environment", incident.environment
+    yield "Revision", incident.revision or "unknown"
+    yield "Labels", ", ".join(some(labels, LINES_LIMIT))
+
+
+def _annotations(incident: Incident, linked: set[str]) -> Iterable[tuple[str, str]]:
+    for label, value in list(incident.annotations.items())[:LINES_LIMIT]:
+        # What is said already, as a link or as the summary, is not said twice.
+        if value not in linked and value != incident.summary:
+            yield label, value
 
 
 def _notes(incident: Incident) -> list[str]:
@@ -287,16 +281,14 @@ def _notes(incident: Incident) -> list[str]:
 
 
 def _links(message: Message) -> Iterable[tuple[str, str]]:
-    if message.page_url and _WEB_ADDRESS.fullmatch(message.page_url):
-        yield "Live page", message.page_url
-    for label, value in list(message.incident.annotations.items())[:LINES_LIMIT]:
-        if _WEB_ADDRESS.fullmatch(value):
-            yield fit_line(label, TITLE_LIMIT) or "link", value
-
-
-def _some(texts: list[str], limit: int) -> list[str]:
-    rest = len(texts) - limit
-    return texts if rest <= 0 else [*texts[:limit], f"… {rest} more"]
+    told: set[str] = set()
+    known = message.brief.links if message.brief else ()
+    written = list(message.incident.annotations.items())[:LINES_LIMIT]
+    page = (("Live page", message.page_url or ""),)
+    for label, address in (*page, *known[:LINKS_LIMIT], *written):
+        if address not in told and _WEB_ADDRESS.fullmatch(address):
+            told.add(address)
+            yield fit_line(label, TITLE_LIMIT) or "link", address
 
 
 def _clean_mapping(texts: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,8 @@ from monitor.fields import Duration, Secret
 from monitor.model import Delivery, DeliveryResult, Message
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import DETAIL_LIMIT, Address, Answer, Endpoint, described, post
-from monitor.notify.render import clip, document, identity
+from monitor.notify.render import document, identity
+from monitor.notify.words import clip
 from monitor.signature import sign, signing_key
 
 

@@ -280,6 +280,18 @@ class Engine:
         """Return the window of several targets together. KeyError: no such target."""
         return self._stats([self._targets[target] for target in targets], window_s, now)
 
+    def between(self, deployment: str, start: float, end: float, now: float) -> WindowStats:
+        """Return the buckets of all SLI targets that begin in [start, end), UTC seconds.
+
+        Nothing is said of how much should be known. KeyError: no such deployment.
+        """
+        now = self._tick(now)
+        windows = [state.window for state in self._slis[deployment]]
+        for window in windows:
+            window.advance(now)
+        sketches = (it for window in windows for it in window.latencies_between(start, end))
+        return stats_of((each.counts_between(start, end) for each in windows), sketches, 0)
+
     def budget(self, deployment: str, now: float) -> Budget | None:
         """Return the rolling error budget of the first objective, None without one or data."""
         records = self.records(deployment, now)
@@ -350,6 +362,11 @@ class Engine:
         """Return the latest sample of a target, None when there is none yet."""
         state = self._targets.get(target)
         return state.last if state else None
+
+    def last_failure(self, target: str) -> Sample | None:
+        """Return the latest bad sample of a target since the start, None when there is none."""
+        state = self._targets.get(target)
+        return state.bad if state else None
 
     def _configure(
         self,

@@ -6,6 +6,7 @@ when it is first asked for and kept from then on. Knows no sample.
 
 from __future__ import annotations
 
+import math
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -219,6 +220,14 @@ class LatencyLevel:
         """Yield (start, latencies) of the closed buckets from `start` on that hold some."""
         for index, packed in self._buckets(start // self.width_s, self._current):
             yield index * self.width_s, _unpacked(packed)
+
+    def between(self, start: float, end: float) -> Iterator[Sketch]:
+        """Yield the latencies of the buckets that begin in [start, end); do not change them."""
+        first, last = math.ceil(start / self.width_s), math.ceil(end / self.width_s)
+        for _, packed in self._buckets(first, last):
+            yield _unpacked(packed)
+        if self.open is not None and first <= self._current < last:
+            yield self.open
 
     def to_bytes(self) -> bytes:
         """Return all closed buckets."""

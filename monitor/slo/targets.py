@@ -24,6 +24,7 @@ class TargetState:
         "_certificate_at",
         "_revision_at",
         "_since",
+        "bad",
         "born",
         "certificate_expires_at",
         "good_at",
@@ -42,6 +43,8 @@ class TargetState:
         """First time that it was ever monitored, UTC seconds; restored after a restart."""
         self.last: Sample | None = None
         self.last_at = -math.inf
+        self.bad: Sample | None = None
+        """The latest bad sample."""
         self.good_at = -math.inf
         """Start of the latest good sample."""
         self.revision: str | None = None
@@ -57,6 +60,8 @@ class TargetState:
             self.last, self.last_at = sample, at
         if sample.outcome is Outcome.GOOD and at > self.good_at:
             self.good_at = at
+        elif sample.outcome is Outcome.BAD and (self.bad is None or at >= self.bad.at):
+            self.bad = sample
         if sample.revision is not None and at >= self._revision_at:
             self.revision, self._revision_at = sample.revision, at
         if sample.certificate_expires_at is not None and at >= self._certificate_at:
@@ -68,6 +73,8 @@ class TargetState:
         self.window.take_back(sample, self.target.interval_s)
         if self.last is sample:
             self.last = instead
+        if self.bad is sample:
+            self.bad = None
 
     @property
     def stale_after_s(self) -> float:

@@ -136,6 +136,19 @@ class TargetWindow:
             if level.open is not None:
                 yield level.open
 
+    def counts_between(self, start: float, end: float) -> Tally:
+        """Return the buckets that begin in [start, end), as fine as they are kept."""
+        good, bad, unknown, up_ms, down_ms = self._counts.between(start, end)
+        unit_ms = self._unit_ms
+        return Tally(good, bad, unknown, good * unit_ms + up_ms, bad * unit_ms + down_ms)
+
+    def latencies_between(self, start: float, end: float) -> Iterator[Sketch]:
+        """Yield sketches that together are [start, end), as fine as they are kept."""
+        age_s = self._counts.next_edge - start
+        kept = zip(self._latencies, _LATENCY_WIDTHS, strict=True)
+        fine = (level for level, (_, kept_s) in kept if age_s <= kept_s)
+        yield from next(fine, self._latencies[-1]).between(start, end)
+
     def history(self) -> Iterator[tuple[int, int, Tally]]:
         """Yield (number of the level, start, counts) of all buckets that hold something."""
         for number, level in enumerate(self._counts.levels):

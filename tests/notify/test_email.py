@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,21 @@ from hypothesis import given, settings
 from pydantic import ValidationError
 
 from monitor.fields import Secret
-from monitor.model import Delivery, DeliveryResult, Message, SendReason
+from monitor.model import (
+    Acknowledgement,
+    Brief,
+    Delivery,
+    DeliveryResult,
+    Message,
+    Note,
+    SendReason,
+)
 from monitor.notify.base import NotifyIO
-from monitor.notify.email import EmailConfig, compose, judge
+from monitor.notify.email import EmailConfig, judge
+from monitor.notify.mail import compose
+from monitor.notify.outstanding import TRIES
 from monitor.notify.render import CAUTION
-from tests.notify.samples import HOSTILE, any_message, hostile, message
+from tests.notify.samples import HOSTILE, NOW, any_message, brief, course, hostile, message, storm
 from tests.support.smtp import PASSWORD, USERNAME, Mailbox, smtp_server
 
 TEAM = ("a@example.com", "b@example.com")
@@ -50,7 +62,8 @@ async def test_a_mail_arrives_over_starttls_with_login(notify_io: NotifyIO, tmp_
     """Encrypted, authenticated, to everyone, as text and as HTML."""
     async with smtp_server(tmp_path) as mailbox:
         delivery = await send(notify_io, mailbox, message(may_be_repeated=True))
-    assert delivery == Delivery(result=DeliveryResult.DELIVERED, detail="accepted: OK queued")
+    assert delivery.result is DeliveryResult.DELIVERED
+    assert delivery.detail == "accepted: OK queued"
     [mail] = mailbox.mails
     assert (mail.over_tls, mail.authenticated, mail.recipients) == (True, True, TEAM)
     subject = "[CRITICAL] FIRING: HighErrorRate on api-production (production)"
@@ -120,7 +133,6 @@ async def test_an_untrusted_certificate_is_refused(notify_io: NotifyIO, tmp_path
             DeliveryResult.DELIVERED,
             "refused for a@example.com (550 gone)",
         ),
-        ({TEAM[0]: "450 later"}, "", DeliveryResult.DELIVERED, "refused for a@example.com (450"),
         ({}, "554 spam", DeliveryResult.PERMANENT, "554 spam"),
         ({}, "451 try later", DeliveryResult.RETRY, "451 try later"),
         ({}, "421 shutting down", DeliveryResult.RETRY, "421 shutting down"),
@@ -146,15 +158,117 @@ async def test_the_final_reply_decides(
     assert len(mailbox.mails) == (result is DeliveryResult.DELIVERED)
 
 
-@pytest.mark.parametrize("fault", ["hang_at_dot", "drop_at_dot"])
+async def test_who_was_greylisted_gets_the_mail_later_and_alone(
+    notify_io: NotifyIO, tmp_path: Path
+) -> None:
+    """A server takes the mail for one and says `later` for the other: nobody gets it twice."""
+    async with smtp_server(tmp_path) as mailbox:
+        notifier = config(mailbox).build("mail", notify_io)
+        mailbox.rcpt_replies = {TEAM[1]: "451 greylisted"}
+        partly = await notifier.send(message(), 10, None)
+        again = await notifier.send(message(), 10, partly.remote_key)
+        mailbox.rcpt_replies = {}
+        complete = await notifier.send(message(), 10, again.remote_key)
+        reminder = await notifier.send(message(SendReason.REPEAT), 10, complete.remote_key)
+    for waiting in (partly, again):
+        assert (waiting.result, waiting.retry_after_s) == (DeliveryResult.UNCERTAIN, 60.0)
+        assert "refused for b@example.com (451 greylisted)" in waiting.detail
+    assert complete.result is reminder.result is DeliveryResult.DELIVERED
+    assert [mail.recipients for mail in mailbox.mails] == [TEAM[:1], TEAM[1:], TEAM]
+
+
+async def test_a_recipient_that_is_never_taken_does_not_hold_up_the_rest(
+    notify_io: NotifyIO, tmp_path: Path
+) -> None:
+    """After five refusals the mail counts as delivered, and who has not got it is named."""
+    async with smtp_server(tmp_path) as mailbox:
+        notifier = config(mailbox).build("mail", notify_io)
+        mailbox.rcpt_replies = {TEAM[1]: "452 mailbox full"}
+        key, results = None, []
+        for _ in range(TRIES):
+            delivery = await notifier.send(message(), 10, key)
+            key = delivery.remote_key
+            results.append(delivery.result)
+    assert results == [DeliveryResult.UNCERTAIN] * (TRIES - 1) + [DeliveryResult.DELIVERED]
+    assert delivery.detail.startswith("given up after 5 tries: refused for b@example.com (452")
+    assert len(mailbox.mails) == 1
+
+
+async def test_a_late_refusal_for_good_ends_the_wait(notify_io: NotifyIO, tmp_path: Path) -> None:
+    """Greylisted first, unknown then: the others have it, so it is delivered, and it is said."""
+    async with smtp_server(tmp_path) as mailbox:
+        notifier = config(mailbox).build("mail", notify_io)
+        mailbox.rcpt_replies = {TEAM[1]: "451 greylisted"}
+        partly = await notifier.send(message(), 10, None)
+        mailbox.rcpt_replies = {TEAM[1]: "550 no such user"}
+        delivery = await notifier.send(message(), 10, partly.remote_key)
+    assert delivery.result is DeliveryResult.DELIVERED
+    assert "refused for b@example.com (550 no such user); all the others" in delivery.detail
+
+
+async def test_what_comes_next_goes_to_everybody(notify_io: NotifyIO, tmp_path: Path) -> None:
+    """Somebody still waits for the first mail when the incident ends: the end is told to all."""
+    async with smtp_server(tmp_path) as mailbox:
+        notifier = config(mailbox).build("mail", notify_io)
+        mailbox.rcpt_replies = {TEAM[1]: "451 greylisted"}
+        partly = await notifier.send(message(), 10, None)
+        mailbox.rcpt_replies = {}
+        await notifier.send(message(SendReason.RESOLVED), 10, partly.remote_key)
+        await notifier.send(message(alerts=storm(3)), 10, partly.remote_key)
+    assert [mail.recipients for mail in mailbox.mails] == [TEAM[:1], TEAM, TEAM]
+
+
+async def test_a_greylisting_server_is_satisfied_by_waiting(
+    notify_io: NotifyIO, tmp_path: Path
+) -> None:
+    """The first try of anybody is refused for now; the second, a minute later, arrives."""
+    async with smtp_server(tmp_path) as mailbox:
+        mailbox.greylists = True
+        first = await send(notify_io, mailbox)
+        second = await send(notify_io, mailbox)
+    assert (first.result, first.retry_after_s) == (DeliveryResult.RETRY, 60.0)
+    assert "451" in first.detail
+    assert second.result is DeliveryResult.DELIVERED
+    assert [mail.recipients for mail in mailbox.mails] == [TEAM]
+
+
+async def test_the_picture_travels_in_the_mail(notify_io: NotifyIO, tmp_path: Path) -> None:
+    """The HTML shows a part of the same mail, and nothing is loaded from anywhere."""
+    async with smtp_server(tmp_path) as mailbox:
+        await send(notify_io, mailbox, message(brief=brief()), timeout="30s")
+    parts = list(mailbox.mails[0].message.walk())
+    assert [part.get_content_type() for part in parts] == [
+        "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png",
+    ]  # fmt: skip
+    html = parts[3].get_content()
+    assert f"cid:{parts[4]['Content-ID'][1:-1]}" in html
+    assert parts[4].get_content_disposition() == "inline"
+    assert parts[4].get_content().startswith(b"\x89PNG")
+    assert not re.search(r"(src|background)=\"?http|url\(", html)
+
+
+async def test_without_a_picture_the_mail_goes_out(notify_io: NotifyIO, tmp_path: Path) -> None:
+    """A course that cannot be drawn costs the picture, not the page."""
+    absurd = replace(course(), at=(float("nan"),) * 60)
+    async with smtp_server(tmp_path) as mailbox:
+        delivery = await send(notify_io, mailbox, message(brief=Brief(course=absurd)))
+    assert delivery.result is DeliveryResult.DELIVERED
+    assert [part.get_content_type() for part in mailbox.mails[0].message.walk()] == [
+        "multipart/alternative", "text/plain", "text/html",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ["hang_at_dot", "drop_at_dot", "drop_in_data"])
 async def test_silence_at_the_final_dot_is_uncertain(
     notify_io: NotifyIO, tmp_path: Path, fault: str
 ) -> None:
-    """The whole mail was sent and no reply came in time: it may have been accepted."""
+    """The mail was sent, or partly, and no reply came in time: it may have been accepted."""
     async with smtp_server(tmp_path) as mailbox, asyncio.timeout(3):
         setattr(mailbox, fault, True)
-        delivery = await send(notify_io, mailbox, timeout="900ms")
+        sent = message(summary="x" * 2000, notes=(Note(at=NOW, text="y" * 2000),) * 20)
+        delivery = await send(notify_io, mailbox, sent, timeout="900ms")
     assert delivery.result is DeliveryResult.UNCERTAIN
+    assert mailbox.mails == []
 
 
 async def test_a_wrong_password_is_permanent(notify_io: NotifyIO, tmp_path: Path) -> None:
@@ -256,9 +370,29 @@ def test_mails_of_an_incident_form_a_thread() -> None:
     resolved = compose(message(SendReason.RESOLVED), "m@example.com", TEAM)
     assert first["Message-ID"] == again["Message-ID"]
     assert len({str(it["Message-ID"]) for it in (first, reminder, later, resolved)}) == 4
-    for follower in (reminder, later, resolved):
+    others = [
+        compose(message(reason), "m@example.com", TEAM)
+        for reason in (SendReason.NEW_ALERTS, SendReason.ESCALATED, SendReason.ACKNOWLEDGED)
+    ]
+    assert len({str(it["Message-ID"]) for it in (first, *others)}) == 4
+    for follower in (reminder, later, resolved, *others):
         assert follower["In-Reply-To"] == follower["References"] == first["Message-ID"]
     assert first["In-Reply-To"] is None
+
+
+def test_each_change_is_a_mail_of_its_own() -> None:
+    """More alerts and another acknowledgement are not the mail of before."""
+    given = Acknowledgement(by="ann", at=NOW, until=NOW + 60)
+    sent = [
+        message(SendReason.NEW_ALERTS, alerts=storm(2)),
+        message(SendReason.NEW_ALERTS, alerts=storm(3)),
+        message(SendReason.ACKNOWLEDGED, acknowledgement=given),
+        message(SendReason.ACKNOWLEDGED, acknowledgement=replace(given, until=NOW + 120)),
+    ]
+    ids = [str(compose(it, "m@example.com", TEAM)["Message-ID"]) for it in sent]
+    again = [str(compose(replace(it, at=1.0), "m@example.com", TEAM)["Message-ID"]) for it in sent]
+    assert ids == again
+    assert len(set(ids)) == len(ids)
 
 
 @settings(max_examples=40, deadline=None)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from monitor.fields import Secret
-from monitor.model import Delivery, DeliveryResult
+from monitor.model import DeliveryResult
 from monitor.notify.base import ChannelConfig, NotifyIO
 from monitor.notify.console import ConsoleConfig
 from monitor.notify.email import EmailConfig
@@ -152,7 +152,10 @@ async def test_a_server_that_repeats_the_mail_password(
         )
         notifier = config.build("mail", notify_io)
         delivery = await notifier.send(message(), 5, None)
-    assert delivery == Delivery(result=DeliveryResult.PERMANENT, detail="554 your password is ***")
+    assert (delivery.result, delivery.detail) == (
+        DeliveryResult.PERMANENT,
+        "554 your password is ***",
+    )
     assert PASSWORD not in f"{config!r} {config.model_dump_json()} {notifier!r} {caplog.text}"
 
 

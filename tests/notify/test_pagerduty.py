@@ -424,7 +424,7 @@ def test_huge_details_fit() -> None:
     text = "\u6f22\U0001f525" * 1000
     sent = message(
         summary=text,
-        annotations={f"{n}{text[:150]}": text for n in range(200)},
+        annotations={f"{n}{text[:150]}": f"{n}{text}" for n in range(200)},
         notes=tuple(Note(at=NOW, text=text) for _ in range(200)),
     )
     event = trigger(sent)

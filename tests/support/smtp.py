@@ -41,6 +41,12 @@ class Mailbox:
     """Reply (`550 no such user`) for a recipient instead of accepting it; `*` is every one."""
     data_reply: str = ""
     """Reply after the final dot instead of accepting the mail."""
+    greylists: bool = False
+    """Refuse whoever it sees for the first time, and take the next try."""
+    met: set[str] = field(default_factory=set)
+    """Recipients that the greylist knows."""
+    drop_in_data: bool = False
+    """Close the connection in the middle of the mail."""
     hang_at_dot: bool = False
     """Never reply after the final dot."""
     drop_at_dot: bool = False
@@ -57,6 +63,9 @@ class Mailbox:
         reply = self.rcpt_replies.get(address) or self.rcpt_replies.get("*")
         if reply:
             return reply
+        if self.greylists and address not in self.met:
+            self.met.add(address)
+            return "451 4.7.1 greylisted, come back later"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -84,6 +93,18 @@ class Mailbox:
         return "250 OK queued"
 
 
+class _Session(SMTP):
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - aiosmtpd finds commands by these names
+        mailbox = self.event_handler
+        if not mailbox.drop_in_data:
+            await super().smtp_DATA(arg)
+            return
+        await self.push("354 go on")
+        await self._reader.readexactly(500)
+        assert self.transport is not None
+        self.transport.abort()
+
+
 @asynccontextmanager
 async def smtp_server(
     directory: Path,
@@ -106,7 +127,7 @@ async def smtp_server(
     sessions: list[SMTP] = []
 
     def connected() -> SMTP:
-        session = SMTP(
+        session = _Session(
             mailbox,
             hostname="mail.test",
             tls_context=context if starttls and not implicit_tls else None,
