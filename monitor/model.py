@@ -280,6 +280,15 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledge:
+    """Somebody says of an incident that they work on it, or (None) that nobody does."""
+
+    incident: str
+    """Id of the episode."""
+    acknowledgement: Acknowledgement | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """One episode of a group of alerts as its receivers see it.
 

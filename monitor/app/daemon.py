@@ -21,6 +21,8 @@ from monitor.config.plan import BoundProbe, Plan
 from monitor.confirmer import Confirmer, Subject
 from monitor.metrics import Telemetry
 from monitor.model import (
+    Acknowledge,
+    Acknowledgement,
     Correction,
     Deployment,
     Incident,
@@ -28,6 +30,7 @@ from monitor.model import (
     Release,
     RollbackRecord,
     Sample,
+    Silence,
     Target,
 )
 from monitor.outbox import Outbox, OutboxSettings
@@ -243,6 +246,22 @@ class App:
     async def accept_correction(self, correction: Correction) -> None:
         """Take in a correction; raises asyncio.QueueFull when overloaded."""
         self.pipeline.accept(correction)
+
+    def silences(self) -> Sequence[Silence]:
+        """Every silence that is known, newest first."""
+        return ()
+
+    async def accept_silence(self, silence: Silence) -> None:
+        """Take in a silence; raises asyncio.QueueFull when overloaded."""
+        self.pipeline.accept(silence)  # type: ignore[arg-type]
+
+    async def accept_acknowledgement(
+        self, incident: str, acknowledgement: Acknowledgement | None
+    ) -> None:
+        """Take in who works on an incident; raises asyncio.QueueFull when overloaded."""
+        self.pipeline.accept(
+            Acknowledge(incident=incident, acknowledgement=acknowledgement)  # type: ignore[arg-type]
+        )
 
     def ready(self) -> str | None:
         """None when ready, else why not."""

@@ -158,9 +158,15 @@ def _blind_channels(settings: SettingsModel, parts: Parts) -> tuple[str, ...]:
 
 
 def _server(settings: SettingsModel) -> ServerPlan:
-    host, port = settings.server.listen
+    server = settings.server
+    host, port = server.listen
     return ServerPlan(
-        host=host, port=port, token=settings.server.token, page_url=settings.server.page_url
+        host=host,
+        port=port,
+        token=server.token,
+        page_url=server.page_url,
+        link_key=server.link_key,
+        pagerduty_webhook_secrets=server.pagerduty_webhook_secrets,
     )
 
 

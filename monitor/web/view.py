@@ -1,4 +1,4 @@
-"""What the web surface may see of the running daemon, and the two things it may ask of it."""
+"""What the web surface may see of the running daemon, and the few things it may ask of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from monitor.metrics import Telemetry
-from monitor.model import Correction, Incident, Owed, Release, RollbackRecord
+from monitor.model import (
+    Acknowledgement,
+    Correction,
+    Incident,
+    Owed,
+    Release,
+    RollbackRecord,
+    Silence,
+)
 from monitor.probes.heartbeat_board import HeartbeatBoard
 from monitor.slo.engine import Engine
 from monitor.store.base import IncidentHistory
@@ -81,6 +89,28 @@ class View(Protocol):
 
     async def accept_correction(self, correction: Correction) -> None:
         """Take in a correction.
+
+        Raises:
+            asyncio.QueueFull: overloaded; try again later.
+        """
+        ...
+
+    def silences(self) -> Sequence[Silence]:
+        """Every silence that is known, newest first; those that are over too."""
+        ...
+
+    async def accept_silence(self, silence: Silence) -> None:
+        """Take in a silence; one with the same id gives way to it.
+
+        Raises:
+            asyncio.QueueFull: overloaded; try again later.
+        """
+        ...
+
+    async def accept_acknowledgement(
+        self, incident: str, acknowledgement: Acknowledgement | None
+    ) -> None:
+        """Take in that somebody works on an incident (its id), or with None that nobody does.
 
         Raises:
             asyncio.QueueFull: overloaded; try again later.
