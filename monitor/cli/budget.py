@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from monitor.cli.base import (
+    HTTP_CONFLICT,
+    HTTP_NOT_FOUND,
+    HTTP_OK,
     Command,
     DaemonError,
     Exit,
@@ -15,12 +17,13 @@ from monitor.cli.base import (
     complain,
     declare_daemon,
     declare_output,
+    fetch,
+    moment,
     show_json,
     table,
 )
 from monitor.fields import format_duration
 
-HTTP_OK, HTTP_CONFLICT, HTTP_NOT_FOUND = 200, 409, 404
 DAY_S = 86400
 RELEASES = 5
 MANY = 1000
@@ -42,10 +45,7 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.gate:
         return _gate(arguments)
-    status, answer = ask_document(arguments.url, "/api/v1/slos")
-    if status != HTTP_OK or "slos" not in answer:
-        msg = f"{arguments.url}/api/v1/slos answered {status}: {answer}"
-        raise DaemonError(msg)
+    answer = fetch(arguments.url, "/api/v1/slos", "slos")
     wanted = arguments.deployment
     found = [each for each in answer["slos"] if wanted in {None, each["deployment"]}]
     if not found:
@@ -127,7 +127,7 @@ def _print_services(services: Sequence[dict[str, Any]]) -> None:
 
 def _print_releases(found: Sequence[dict[str, Any]]) -> None:
     rows = [
-        (each["deployment"], share["revision"], _moment(share["since"]), _percent(share["spent"]))
+        (each["deployment"], share["revision"], moment(share["since"]), _percent(share["spent"]))
         for each in found
         for slo in each["slos"][:1]
         for share in slo["releases"][:RELEASES]
@@ -146,10 +146,6 @@ def _time(seconds: float) -> str:
     if seconds >= 2 * DAY_S:
         return f"{seconds / DAY_S:.3g}d"
     return format_duration(round(seconds)) if seconds >= 1 else f"{seconds * 1000:.3g}ms"
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 COMMAND = Command(

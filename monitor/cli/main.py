@@ -8,19 +8,22 @@ import sys
 from collections.abc import Sequence
 
 from monitor.cli import (
+    ack,
     budget,
     check,
     healthcheck,
+    incidents,
     notify,
     probe,
     query,
     run,
     schema,
+    silence,
     status,
     test,
     version,
 )
-from monitor.cli.base import Command, DaemonError, Exit, complain
+from monitor.cli.base import Command, DaemonError, Exit, RefusedError, complain
 from monitor.cli.sentry import SentryError
 from monitor.config.errors import ConfigErrors
 from monitor.store.base import StoreError
@@ -28,7 +31,22 @@ from monitor.store.base import StoreError
 
 def commands() -> tuple[Command, ...]:
     """Return all subcommands, in the order of `--help`."""
-    modules = (run, check, probe, query, status, budget, test, notify, schema, healthcheck, version)
+    modules = (
+        run,
+        check,
+        probe,
+        query,
+        status,
+        incidents,
+        ack,
+        silence,
+        budget,
+        test,
+        notify,
+        schema,
+        healthcheck,
+        version,
+    )
     return tuple(module.COMMAND for module in modules)
 
 
@@ -56,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigErrors as errors:
         complain(str(errors))
         return Exit.USAGE
-    except (StoreError, SentryError) as error:
+    except (StoreError, SentryError, RefusedError) as error:
         complain(f"monitor: {error}")
-        return Exit.USAGE
+        return error.code if isinstance(error, RefusedError) else Exit.USAGE
     except DaemonError as error:
         complain(f"monitor: {error}")
         return Exit.UNKNOWN

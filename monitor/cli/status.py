@@ -7,16 +7,13 @@ from typing import Any
 
 from monitor.cli.base import (
     Command,
-    DaemonError,
     Exit,
-    ask_document,
     declare_daemon,
     declare_output,
+    fetch,
     show_json,
     table,
 )
-
-HTTP_OK = 200
 
 
 def _declare(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +22,9 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    answer = _get(arguments.url, "deployments")
+    answer = fetch(arguments.url, "/api/v1/deployments", "deployments")
     deployments, blind = answer["deployments"], answer["blind"]
-    answer = _get(arguments.url, "incidents")
+    answer = fetch(arguments.url, "/api/v1/incidents", "incidents")
     incidents = [each for each in answer["incidents"] if not each["resolved_at"]]
     violated = any(clause["ok"] is False for each in deployments for clause in each["clauses"])
     if arguments.output == "json":
@@ -49,14 +46,6 @@ def _run(arguments: argparse.Namespace) -> int:
         return Exit.UNKNOWN
     known = all(each["health"] != "unknown" for each in deployments)
     return Exit.OK if known else Exit.UNKNOWN
-
-
-def _get(url: str, what: str) -> dict[str, Any]:
-    status, answer = ask_document(url, f"/api/v1/{what}")
-    if status != HTTP_OK or what not in answer:
-        msg = f"{url}/api/v1/{what} answered {status}: {answer}"
-        raise DaemonError(msg)
-    return answer
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:

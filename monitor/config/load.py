@@ -35,6 +35,15 @@ def load_plan_from_environment(path: Path) -> Plan:
     return load_plan(path, os.environ)
 
 
+def read_secret(how: str, name: str) -> str:
+    """Return a secret of this process's environment (`env`) or of a file (`file`).
+
+    Raises:
+        ValueError: it is not there.
+    """
+    return resolver(os.environ, secret_file_reader(Path()))(how, name)
+
+
 def load_plan(
     path: Path, env: Mapping[str, str], read_secret_file: ReadSecretFile | None = None
 ) -> Plan:

@@ -14,7 +14,15 @@ from tests.e2e.test_main_line import until
 from tests.support.daemon import free_port
 from tests.support.serve import serve
 
-ASKING = [("status",), ("query", "error_rate_5m"), ("budget",), ("budget", "--gate")]
+ASKING = [
+    ("status",),
+    ("query", "error_rate_5m"),
+    ("budget",),
+    ("budget", "--gate"),
+    ("incidents",),
+    ("incidents", "01INCIDENT"),
+    ("silence", "list"),
+]
 
 
 async def test_the_answers_follow_the_deployment(  # noqa: PLR0915 - one story
