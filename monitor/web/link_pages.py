@@ -7,13 +7,13 @@ its own address, which carries the signature, and the guard checks it there.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 from aiohttp import web
 
-from monitor.fields import format_duration, parse_duration
+from monitor.fields import parse_duration
 from monitor.model import Acknowledgement, Incident, Matcher
 from monitor.web.asking import line, queued
 from monitor.web.endpoint import Endpoint
@@ -21,7 +21,6 @@ from monitor.web.guard import FORM, FormPage, Proof, read_body
 from monitor.web.html import Child, Markup, join, tag
 from monitor.web.links import AckLinks, LinkError, Purpose
 from monitor.web.people import (
-    ACKNOWLEDGE_S,
     NAME_LENGTH,
     REASON_LENGTH,
     find_open,
@@ -34,9 +33,10 @@ from monitor.web.words import clock_text
 log = logging.getLogger(__name__)
 
 SOURCE = "link"
-ACKNOWLEDGE_TIMES = (format_duration(ACKNOWLEDGE_S), "4h", "1d")
-SILENCE_TIMES = ("1h", "4h", "1d")
+ACKNOWLEDGE_TIMES = SILENCE_TIMES = ("1h", "4h", "24h")
 MATCHER_LENGTH = 1000
+_SPECIAL = re.compile(r"[.^$*+?()\[\]{}|\\]")
+"""What a pattern must not read as an operator; a hyphen in a name stays readable."""
 _CHALLENGE = {"WWW-Authenticate": "Signature"}
 _OFF = "signed links are off: set server.page_url, and server.token or server.link_key"
 _FORM_SCHEMA = {
@@ -162,7 +162,7 @@ def matchers_of(incident: Incident) -> tuple[Matcher, ...]:
 def _matcher(name: str, values: set[str]) -> Matcher:
     if len(values) == 1:
         return Matcher(name=name, operator="=", value=next(iter(values)))
-    pattern = "|".join(re2.escape(each) for each in sorted(values))
+    pattern = "|".join(_SPECIAL.sub(r"\\\g<0>", each) for each in sorted(values))
     if len(pattern) > MATCHER_LENGTH:
         text = "too many alerts for one link; use `monitor silence add` with a matcher of your own"
         raise RefusalError(409, text)

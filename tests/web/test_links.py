@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.fields import Secret
+from monitor.matching import matches
 from monitor.model import Acknowledgement, Matcher
 from monitor.web.guard import FORM
 from monitor.web.link_pages import matchers_of
@@ -221,8 +222,17 @@ def test_a_silence_by_link_names_all_open_alerts() -> None:
     alerts = (part(1), part(2, rule="high.latency"), part(3, resolved_at=NOW))
     assert matchers_of(replace(INCIDENT, alerts=alerts)) == (
         Matcher(name="rule", operator="=~", value=r"high\.latency|high_error_rate"),
-        Matcher(name="deployment", operator="=~", value=r"checkout\-0001|checkout\-0002"),
+        Matcher(name="deployment", operator="=~", value="checkout-0001|checkout-0002"),
     )
+
+
+@given(rules=st.sets(st.text(min_size=1, max_size=20), min_size=2, max_size=5), other=st.text())
+def test_a_silence_by_link_means_names_literally(rules: set[str], other: str) -> None:
+    """Whatever is in a name, its matcher fits that name and no other."""
+    alerts = tuple(part(number, rule=each) for number, each in enumerate(rules))
+    rule, _ = matchers_of(replace(INCIDENT, alerts=alerts))
+    for each in {*rules, other}:
+        assert matches((rule,), {"rule": each}) is (each in rules)
 
 
 def test_a_storm_is_not_silenced_by_a_link() -> None:
