@@ -75,6 +75,10 @@ class Daemon:
         """None."""
         return ()
 
+    def silences(self) -> Sequence[Silence]:
+        """None."""
+        return ()
+
     async def accept_release(self, release: Release) -> None:
         """Ignore it."""
 
