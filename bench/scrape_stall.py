@@ -28,7 +28,7 @@ import uvloop
 from bench.support.figures import Figure, conclude
 from bench.support.fleet import EPOCH, fleet, rules, samples
 from monitor.metrics import Telemetry
-from monitor.model import Incident, Owed, Release, RollbackRecord
+from monitor.model import Incident, Owed, Release, RollbackRecord, Silence
 from monitor.slo.engine import Engine
 from monitor.store.base import IncidentHistory
 from monitor.web.application import build_web
@@ -72,6 +72,10 @@ class Daemon:
         return ()
 
     def rollbacks(self) -> Sequence[RollbackRecord]:
+        """None."""
+        return ()
+
+    def silences(self) -> Sequence[Silence]:
         """None."""
         return ()
 

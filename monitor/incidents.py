@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from monitor.inhibition import TIERS, Inhibition, covering, inhibiting
 from monitor.matching import labels_of, matches
 from monitor.model import (
+    TAKEN_BACK,
     Acknowledge,
     AlertState,
     Diagnosis,
@@ -427,7 +428,7 @@ class Incidents:
         if incident is None or not incident.is_open:
             return []
         ack = said.acknowledgement
-        text = "the acknowledgement was taken back" if ack is None else f"acknowledged by {ack.by}"
+        text = TAKEN_BACK if ack is None else f"acknowledged by {ack.by}"
         incident = replace(incident, acknowledgement=ack).with_note(Note(at=now, text=text))
         return self._changed([incident])
 

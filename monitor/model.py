@@ -301,6 +301,19 @@ class Acknowledgement:
     """`api`, `cli`, `link` or `pagerduty`."""
 
 
+TAKEN_BACK = "the acknowledgement was taken back"
+"""Text of the note that says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledge:
+    """Somebody says of an incident that they work on it, or (None) that nobody does."""
+
+    incident: str
+    """Id of the episode."""
+    acknowledgement: Acknowledgement | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """One episode of a group of alerts as its receivers see it.
@@ -554,14 +567,6 @@ class Owed:
     """Id of the digest that speaks for the incident on this channel; "" when none does."""
     key: str = ""
     """The dedup key that opened it there, when it is not the incident's own."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledge:
-    """Somebody acknowledged an incident, or took that back (None)."""
-
-    incident: str
-    acknowledgement: Acknowledgement | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,7 +173,7 @@ class Pipeline:
         """Queue a sample without waiting; an overflow is counted and shows as missing data."""
         if len(self._queue) < QUEUE_CAP:
             self._queue.append(item)
-            if self._is_news(item):
+            if isinstance(item, Sample) and self._is_news(item):
                 self._news.set()
         else:
             self._telemetry.count_skipped("queue_full", 1)
@@ -186,7 +186,11 @@ class Pipeline:
         """
         if len(self._queue) >= QUEUE_CAP:
             raise asyncio.QueueFull
+        if isinstance(item, Silence):
+            # Who asks for it may look at once; it is stored with the next tick.
+            self.book.silence(item, self._clock.now())
         self._queue.append(item)
+        self._news.set()
 
     def incidents(self) -> list[Incident]:
         """Return open and recently closed incidents, newest first."""
@@ -214,10 +218,8 @@ class Pipeline:
                 await self._news.wait()
         self._news.clear()
 
-    def _is_news(self, item: Item) -> bool:
-        """Say whether somebody waits: a person, or a sample is bad or the first good one since."""
-        if not isinstance(item, Sample):
-            return isinstance(item, Silence | Acknowledge)
+    def _is_news(self, item: Sample) -> bool:
+        """Say whether a sample is bad, or the first good one after that."""
         if item.outcome is Outcome.BAD:
             self._bad.add(item.target)
             return True

@@ -7,7 +7,7 @@ than late. Only the deployment of the alert that leads is looked at, so a storm 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from monitor.app.course import QUANTILE, course
 from monitor.app.facts import SOURCES, Case, Source, limit_of
@@ -26,9 +26,24 @@ _LINKS = {
 """Annotations that are links by custom -> how they are named."""
 
 
-def brief(engine: Engine, incident: Incident, now: float) -> Brief | None:
-    """Return what is known at `now`; None when there is nothing to add. Never raises."""
-    links = tuple(_links(incident))
+Actions = Callable[[Incident, float], tuple[tuple[str, str], ...]]
+
+
+def no_actions(_incident: Incident, _now: float) -> tuple[tuple[str, str], ...]:
+    """Return no links: there is no key to sign them, or no address that they could lead to."""
+    return ()
+
+
+def brief(
+    engine: Engine, incident: Incident, now: float, actions: Actions = no_actions
+) -> Brief | None:
+    """Return what is known at `now`; None when there is nothing to add. Never raises.
+
+    `actions` gives (label, address) of what a reader may do about an incident.
+    """
+    # A digest is nothing that one could acknowledge.
+    offered = () if incident.covers else actions(incident, now)
+    links = (*offered, *_links(incident))
     if incident.deployment not in engine.specs:
         return Brief(links=links) if links else None
     facts: list[tuple[str, str]] = []

@@ -13,8 +13,9 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from monitor.app.brief import brief
+from monitor.app.brief import Actions, brief, no_actions
 from monitor.app.evidence import OBSERVE_ONLY_S, gather
+from monitor.app.serve import signed_links
 from monitor.app.surroundings import Surroundings
 from monitor.app.vitals import Vitals
 from monitor.config.errors import ConfigErrors
@@ -331,7 +332,7 @@ class App:
                 repeat_s=plan.repeat_interval_s,
             ),
             page_url=plan.server.page_url,
-            brief=functools.partial(brief, self.engine),
+            brief=functools.partial(brief, self.engine, actions=_actions(plan)),
         )
 
     def _levers(self, plan: Plan) -> dict[str, Lever]:
@@ -465,6 +466,11 @@ class App:
         while True:
             await asyncio.sleep(VITALS_S)
             await loop.run_in_executor(self._around.executor, vitals.look)
+
+
+def _actions(plan: Plan) -> Actions:
+    links = signed_links(plan.server)
+    return no_actions if links is None else links.links
 
 
 def _job(bound: BoundProbe, deployment: Deployment, io: ProbeIO) -> Job:

@@ -3,33 +3,65 @@
 from __future__ import annotations
 
 import argparse
-import getpass
+from urllib.parse import quote
 
-from monitor.cli.base import Command, declare_daemon, declare_output, declare_token, tell
+from monitor.cli.base import (
+    Command,
+    Exit,
+    RefusedError,
+    declare_daemon,
+    declare_output,
+    declare_token,
+    login_name,
+    moment,
+    show_json,
+    tell,
+    visible,
+)
+
+DEFAULT_FOR = "1h"
 
 
 def _declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("incident", help="its id; see `monitor incidents`")
-    parser.add_argument("--by", help="who works on it (default: you)")
-    parser.add_argument("--for", dest="lasts", default="1h", help="how long it holds (default 1h)")
-    parser.add_argument("--undo", action="store_true", help="take it back")
-    declare_token(parser)
+    parser.add_argument("id", help="of the incident; see `monitor incidents`")
+    parser.add_argument("--by", metavar="NAME", help="who works on it (default: your login)")
+    parser.add_argument(
+        "--for",
+        dest="duration",
+        metavar="DURATION",
+        help=f"at most 24h, then others are called again (default {DEFAULT_FOR})",
+    )
+    parser.add_argument("--undo", action="store_true", help="nobody works on it any more")
     declare_daemon(parser)
+    declare_token(parser)
     declare_output(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    path = f"/api/v1/incidents/{arguments.incident}"
+    path = f"/api/v1/incidents/{quote(arguments.id, safe='')}"
     if arguments.undo:
-        return tell(arguments, f"{path}/unacknowledge", {})
-    by = arguments.by or getpass.getuser()
-    return tell(arguments, f"{path}/acknowledge", {"by": by, "duration": arguments.lasts})
+        if arguments.by is not None or arguments.duration is not None:
+            msg = "--undo goes without --by and --for"
+            raise RefusedError(msg)
+        answer = tell(arguments, f"{path}/unacknowledge", "incident")
+        words = "not acknowledged any more"
+    else:
+        by = login_name("--by") if arguments.by is None else arguments.by
+        body = {"by": by, "duration": arguments.duration or DEFAULT_FOR, "source": "cli"}
+        answer = tell(arguments, f"{path}/acknowledge", "acknowledgement", body)
+        said = answer["acknowledgement"]
+        words = f"acknowledged by {visible(said['by'])} until {moment(said['until'])}"
+    if arguments.output == "json":
+        show_json(answer)
+    else:
+        print(f"{visible(arguments.id)}: {words}")
+    return Exit.OK
 
 
 COMMAND = Command(
     name="ack",
-    help="acknowledge an incident: its escalation stands still",
-    example="monitor ack 7f3a9c01d2 --for 2h",
+    help="say that somebody works on an incident; exit 1 when it is over already",
+    example="monitor ack 01JA2B3C4D --by ada --for 2h",
     declare=_declare,
     run=_run,
 )

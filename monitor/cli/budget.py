@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from monitor.cli.base import (
+    HTTP_CONFLICT,
+    HTTP_NOT_FOUND,
+    HTTP_OK,
     Command,
     DaemonError,
     Exit,
@@ -14,14 +17,13 @@ from monitor.cli.base import (
     complain,
     declare_daemon,
     declare_output,
-    get_document,
+    fetch,
     moment,
     show_json,
     table,
 )
 from monitor.fields import format_duration
 
-HTTP_OK, HTTP_CONFLICT, HTTP_NOT_FOUND = 200, 409, 404
 DAY_S = 86400
 RELEASES = 5
 MANY = 1000
@@ -43,7 +45,7 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.gate:
         return _gate(arguments)
-    answer = get_document(arguments.url, "/api/v1/slos", "slos")
+    answer = fetch(arguments.url, "/api/v1/slos", "slos")
     wanted = arguments.deployment
     found = [each for each in answer["slos"] if wanted in {None, each["deployment"]}]
     if not found:

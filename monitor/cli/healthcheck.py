@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from monitor.cli.base import (
+    HTTP_OK,
     Command,
     DaemonError,
     Exit,
@@ -14,8 +15,6 @@ from monitor.cli.base import (
     declare_output,
     show_json,
 )
-
-HTTP_OK = 200
 
 
 def _declare(parser: argparse.ArgumentParser) -> None:

@@ -1,96 +1,218 @@
-"""`monitor incidents`: what happened, and who was told what, when, with which answer."""
+"""`monitor incidents`: what happened; of one, who was told what, when, and what they answered."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from monitor.cli.base import (
+    HTTP_NOT_FOUND,
+    HTTP_OK,
     Command,
+    DaemonError,
     Exit,
+    RefusedError,
     ask_document,
-    complain,
     declare_daemon,
     declare_output,
-    get_document,
+    fetch,
     moment,
     show_json,
     table,
+    visible,
 )
+from monitor.fields import format_duration
 
-HTTP_NOT_FOUND = 404
+PATH = "/api/v1/incidents"
+SHOWN = 20
+LIMIT = 1000
+HEAD = ("id", "state", "severity", "priority", "alert", "deployment", "fired", "acknowledged by")
+RESULTS = {
+    "delivered": "delivered",
+    "retry": "refused for now",
+    "permanent": "refused for good",
+    "uncertain": "no answer",
+}
 
 
 def _declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("incident", nargs="?", help="id of one, for its whole ledger")
+    parser.add_argument("id", nargs="?", help="show this one with all that was sent about it")
+    parser.add_argument(
+        "--limit",
+        type=_count,
+        default=SHOWN,
+        metavar="N",
+        help=f"the latest N, open and closed (default {SHOWN})",
+    )
     declare_daemon(parser)
     declare_output(parser)
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:5]) <= LIMIT):
+        msg = f"expected a whole number from 1 to {LIMIT}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.incident is not None:
+    if arguments.id is not None:
         return _one(arguments)
-    answer = get_document(arguments.url, "/api/v1/incidents", "incidents")
+    answer = fetch(arguments.url, PATH, "incidents", {"limit": str(arguments.limit)})
+    if arguments.output == "json":
+        show_json(answer)
+    elif answer["incidents"]:
+        print(table(HEAD, [_row(each) for each in answer["incidents"]]))
+    else:
+        print("no incidents")
+    return Exit.OK
+
+
+def _one(arguments: argparse.Namespace) -> int:
+    path = f"{PATH}/{quote(arguments.id, safe='')}"
+    status, answer = ask_document(arguments.url, path)
+    if status == HTTP_NOT_FOUND and "error" in answer:
+        msg = f"no incident {visible(arguments.id)!r}; see `monitor incidents`"
+        raise RefusedError(msg)
+    if status != HTTP_OK or "incident" not in answer:
+        msg = f"{arguments.url}{path} answered {status}: {answer}"
+        raise DaemonError(msg)
     if arguments.output == "json":
         show_json(answer)
     else:
-        head = ("id", "state", "priority", "alert", "deployment", "opened", "resolved", "alerts")
-        rows = [_row(each) for each in answer["incidents"]]
-        print(table(head, rows) if rows else "no incidents")
-    return Exit.NO if any(not each["resolved_at"] for each in answer["incidents"]) else Exit.OK
+        print("\n\n".join(_parts(answer)))
+    return Exit.OK
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:
-    ack = each["acknowledgement"]
-    state = "resolved" if each["resolved_at"] else f"acked by {ack['by']}" if ack else "open"
+    acknowledgement = each["acknowledgement"]
     return (
         each["id"],
-        f"hidden ({each['hidden_by']})" if each["hidden_by"] and state == "open" else state,
+        _state(each),
+        each["severity"],
         each["priority"],
         each["rule"],
         each["deployment"],
         moment(each["opened_at"]),
-        moment(each["resolved_at"]),
-        str(len(each["alerts"])),
+        acknowledgement["by"] if acknowledgement else "-",
     )
 
 
-def _one(arguments: argparse.Namespace) -> int:
-    status, answer = ask_document(arguments.url, f"/api/v1/incidents/{arguments.incident}")
-    if status == HTTP_NOT_FOUND or "incident" not in answer:
-        complain(f"monitor incidents: {answer.get('error', answer)}")
-        return Exit.USAGE
-    incident = answer["incident"]
-    if arguments.output == "json":
-        show_json(answer)
+def _state(each: dict[str, Any]) -> str:
+    if each["resolved_at"] is not None:
+        return "resolved"
+    return f"hidden ({each['hidden_by']})" if each["hidden_by"] else "open"
+
+
+def _parts(history: dict[str, Any]) -> Iterator[str]:
+    """Yield what is known, block by block; blocks about nothing are left out."""
+    incident = history["incident"]
+    yield "\n".join(_head(incident))
+    blocks = (
+        ("alert", "deployment", "severity", "fired", "over", "summary"),
+        [_alert(each) for each in incident["alerts"]],
+    ), (
+        ("sent", "to", "what", "result", "took", "answer"),
+        [_attempt(each) for each in sorted(history["attempts"], key=lambda it: it["at"])],
+    ), (
+        ("told", "last", "at", "still owed"),
+        [_owed(each) for each in history["owed"]],
+    ), (
+        ("escalated", "to"),
+        _notes(incident["escalated"]),
+    ), (
+        ("noted", "what"),
+        _notes(incident["notes"]),
+    ), (
+        ("rollback", "from", "to", "state", "because"),
+        [_rollback(each) for each in history["rollbacks"]],
+    )  # fmt: skip
+    for head, rows in blocks:
+        if rows:
+            yield table(head, rows)
+
+
+def _head(incident: dict[str, Any]) -> Iterator[str]:
+    over = incident["resolved_at"]
+    lasted = "" if over is None else f" after {_time(over - incident['started_at'])}"
+    reason = incident["resolve_reason"]
+    known = incident["acknowledgement"]
+    title = (
+        f"{incident['id']}: {incident['severity']} {incident['priority']}, "
+        f"{incident['rule']} on {incident['deployment']}"
+    )
+    yield visible(title)
+    facts = (
+        ("", incident["summary"]),
+        ("condition: ", incident["condition"]),
+        ("revision: ", incident["revision"]),
+        ("began: ", moment(incident["started_at"])),
+        ("fired: ", moment(incident["opened_at"])),
+        ("over: ", over and f"{moment(over)}{lasted}{f', {reason}' if reason else ''}"),
+        ("acknowledged: ", known and
+         f"by {known['by']} ({known['source']}) until {moment(known['until'])}"),
+        ("hidden: ", incident["hidden_by"]),
+    )  # fmt: skip
+    for name, text in facts:
+        if text:
+            yield visible(f"  {name}{text}")
+
+
+def _alert(alert: dict[str, Any]) -> Sequence[str]:
+    return (
+        alert["rule"],
+        alert["deployment"],
+        alert["severity"],
+        moment(alert["opened_at"]),
+        moment(alert["resolved_at"]),
+        alert["summary"],
+    )
+
+
+def _attempt(attempt: dict[str, Any]) -> Sequence[str]:
+    again = " (may be a repetition)" if attempt["may_be_repeated"] else ""
+    return (
+        moment(attempt["at"]),
+        attempt["channel"],
+        f"{attempt['reason'].replace('_', ' ')}{again}",
+        RESULTS.get(attempt["result"], attempt["result"]),
+        _time(attempt["duration_s"]),
+        attempt["detail"],
+    )
+
+
+def _owed(row: dict[str, Any]) -> Sequence[str]:
+    if row["parked"]:
+        owed = f"given up: {row['parked']}"
+    elif row["attempts"]:
+        owed = f"{row['attempts']} failed, next at {moment(row['next_at'])}"
     else:
-        print(f"{incident['summary']}\n{incident['condition']}\n")
-        head = ("alert", "deployment", "severity", "fired", "ended")
-        rows = [
-            (each["rule"], each["deployment"], each["severity"], moment(each["opened_at"]),
-             moment(each["resolved_at"]))
-            for each in incident["alerts"]
-        ]  # fmt: skip
-        print(table(head, rows))
-        for note in incident["notes"]:
-            print(f"  {moment(note['at'])} {note['text']}")
-        told = [
-            (moment(each["at"]), each["channel"], each["reason"], each["result"],
-             f"{each['duration_s'] * 1000:.0f}ms", each["detail"])
-            for each in answer["attempts"]
-        ]  # fmt: skip
-        head_of_told = ("at", "channel", "what", "result", "took", "answer")
-        print("\n" + (table(head_of_told, told) if told else "nobody was told"))
-        for each in answer["owed"]:
-            if each["via"]:
-                print(f"{each['channel']} was told by the digest {each['via']}")
-    return Exit.OK if incident["resolved_at"] else Exit.NO
+        owed = "sending" if row["intent"] else "-"
+    return row["channel"], row["told"], moment(row["told_at"]), owed
+
+
+def _notes(notes: Iterable[dict[str, Any]]) -> list[Sequence[str]]:
+    return [(moment(each["at"]), each["text"]) for each in notes]
+
+
+def _rollback(record: dict[str, Any]) -> Sequence[str]:
+    request = record["request"]
+    why = "; ".join(text for text in (request["reason"], record["detail"]) if text)
+    target = request["to_revision"] or "?"
+    state = record["state"].replace("_", " ")
+    return moment(record["updated_at"]), request["from_revision"], target, state, why
+
+
+def _time(seconds: float) -> str:
+    return format_duration(round(seconds)) if seconds >= 1 else f"{seconds * 1000:.0f}ms"
 
 
 COMMAND = Command(
     name="incidents",
-    help="list incidents, or show one with its ledger; exit 1 while one is open",
-    example="monitor incidents 7f3a9c01d2",
+    help="show what happened; with an ID who was told what, when, and what they answered",
+    example="monitor incidents 01JA2B3C4D",
     declare=_declare,
     run=_run,
 )

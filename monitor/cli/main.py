@@ -23,7 +23,7 @@ from monitor.cli import (
     test,
     version,
 )
-from monitor.cli.base import Command, DaemonError, Exit, complain
+from monitor.cli.base import Command, DaemonError, Exit, RefusedError, complain
 from monitor.cli.sentry import SentryError
 from monitor.config.errors import ConfigErrors
 from monitor.store.base import StoreError
@@ -74,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigErrors as errors:
         complain(str(errors))
         return Exit.USAGE
-    except (StoreError, SentryError) as error:
+    except (StoreError, SentryError, RefusedError) as error:
         complain(f"monitor: {error}")
-        return Exit.USAGE
+        return error.code if isinstance(error, RefusedError) else Exit.USAGE
     except DaemonError as error:
         complain(f"monitor: {error}")
         return Exit.UNKNOWN

@@ -10,7 +10,7 @@ from monitor.cli.base import (
     Exit,
     declare_daemon,
     declare_output,
-    get_document,
+    fetch,
     show_json,
     table,
 )
@@ -22,9 +22,9 @@ def _declare(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    answer = get_document(arguments.url, "/api/v1/deployments", "deployments")
+    answer = fetch(arguments.url, "/api/v1/deployments", "deployments")
     deployments, blind = answer["deployments"], answer["blind"]
-    answer = get_document(arguments.url, "/api/v1/incidents", "incidents")
+    answer = fetch(arguments.url, "/api/v1/incidents", "incidents")
     incidents = [each for each in answer["incidents"] if not each["resolved_at"]]
     violated = any(clause["ok"] is False for each in deployments for clause in each["clauses"])
     if arguments.output == "json":

@@ -36,6 +36,15 @@ def load_plan_from_environment(path: Path) -> Plan:
     return load_plan(path, os.environ)
 
 
+def read_secret(how: str, name: str) -> str:
+    """Return a secret of this process's environment (`env`) or of a file (`file`).
+
+    Raises:
+        ValueError: it is not there.
+    """
+    return resolver(os.environ, secret_file_reader(Path()))(how, name)
+
+
 def load_plan(
     path: Path, env: Mapping[str, str], read_secret_file: ReadSecretFile | None = None
 ) -> Plan:
@@ -179,9 +188,15 @@ def _blind_channels(settings: SettingsModel, parts: Parts) -> tuple[str, ...]:
 
 
 def _server(settings: SettingsModel) -> ServerPlan:
-    host, port = settings.server.listen
+    server = settings.server
+    host, port = server.listen
     return ServerPlan(
-        host=host, port=port, token=settings.server.token, page_url=settings.server.page_url
+        host=host,
+        port=port,
+        token=server.token,
+        page_url=server.page_url,
+        link_key=server.link_key,
+        pagerduty_webhook_secrets=server.pagerduty_webhook_secrets,
     )
 
 

@@ -73,6 +73,9 @@ class ServerPlan:
     port: int
     token: Secret | None
     page_url: str | None
+    link_key: Secret | None = None
+    """Signs the links in messages; the token does when it is None."""
+    pagerduty_webhook_secrets: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

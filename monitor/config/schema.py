@@ -108,6 +108,11 @@ class ServerModel(Model):
     listen: Listen = ("127.0.0.1", 9911)
     token: Secret | None = None
     page_url: Url | None = None
+    link_key: Secret | None = None
+    """Signs the links in messages by which people acknowledge and silence; by default the token
+    does. There are links when there is a page_url too."""
+    pagerduty_webhook_secrets: Annotated[tuple[Secret, ...], Field(strict=False)] = ()
+    """Of webhook subscriptions (v3) that tell who acknowledged; several during a rotation."""
 
 
 class StorageModel(Model):

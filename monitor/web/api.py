@@ -12,6 +12,7 @@ from aiohttp import web
 from monitor.model import Release, ReleaseStatus
 from monitor.probes.heartbeat_board import PingKind
 from monitor.store.base import IncidentHistory, StoreError
+from monitor.web.asking import only_known, queued
 from monitor.web.guard import read_object
 from monitor.web.overview import look_at_deployments
 from monitor.web.query import answer
@@ -127,12 +128,7 @@ class Api:
         if not request.can_read_body:
             raise RefusalError(400, "send a JSON object with deployment, revision and status")
         release = self._release(await read_object(request))
-        try:
-            await self._view.accept_release(release)
-        except asyncio.QueueFull:
-            raise RefusalError(
-                503, "overloaded; send it again", headers={"Retry-After": "1"}
-            ) from None
+        await queued(self._view.accept_release(release))
         return json_response({"accepted": release}, status=202)
 
     async def ping(self, request: web.Request) -> web.Response:
@@ -162,9 +158,7 @@ class Api:
             raise RefusalError(503, f"the store cannot be read: {error}") from error
 
     def _release(self, body: dict[str, Any]) -> Release:
-        unknown = sorted(body.keys() - RELEASE_SCHEMA["properties"].keys())  # type: ignore[attr-defined]
-        if unknown:
-            raise RefusalError(400, "only deployment, revision and status are known keys")
+        only_known(body, RELEASE_SCHEMA)
         deployment, revision, status = (
             body.get(key) for key in ("deployment", "revision", "status")
         )

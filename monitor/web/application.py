@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from importlib.resources import files
 
@@ -11,15 +11,19 @@ from aiohttp import web
 
 from monitor.fields import Secret
 from monitor.pace import Pace
+from monitor.web import link_pages, pagerduty, people
 from monitor.web.api import PING_SCHEMA, RELEASE_SCHEMA, Api
 from monitor.web.budgets import CORRECTION_SCHEMA, BudgetApi
 from monitor.web.endpoint import Endpoint, openapi
 from monitor.web.exposition import Exposition
 from monitor.web.guard import BODY_LIMIT, add_security_headers, guard_changes, speak_plainly
 from monitor.web.html import Markup
+from monitor.web.link_pages import LinkPages
+from monitor.web.links import AckLinks
 from monitor.web.overview import look
 from monitor.web.page import document, live_part
-from monitor.web.people import ACKNOWLEDGE_SCHEMA, SILENCE_SCHEMA, PeopleApi
+from monitor.web.pagerduty import PagerDutyWebhook
+from monitor.web.people import People
 from monitor.web.respond import Handler, SingleFlight, json_response
 from monitor.web.view import View
 
@@ -30,22 +34,33 @@ STATIC = {
 }
 
 
-def build_web(view: View, *, token: Secret | None, executor: Executor) -> web.Application:
+def build_web(
+    view: View,
+    *,
+    token: Secret | None,
+    executor: Executor,
+    links: AckLinks | None = None,
+    pagerduty_secrets: Sequence[Secret] = (),
+    page_url: str | None = None,
+) -> web.Application:
     """Return the application; serve it with `server.make_runner`.
 
-    Without `token` everything that changes something is refused. Exposition is rendered in
-    `executor`, where one thread is enough.
+    Without `token` everything that changes something is refused, but for what is signed: the
+    `links` in messages and PagerDuty's webhook. Exposition is rendered in `executor`, where one
+    thread is enough. `page_url` is the address that people know.
     """
-    app = web.Application(
-        middlewares=[speak_plainly, guard_changes(token)], client_max_size=BODY_LIMIT
-    )
     exposition, page = Exposition(view, executor), _Page(view)
     endpoints = [
         *_pages(view, exposition, page),
         *_api(Api(view)),
         *_budgets(BudgetApi(view)),
-        *_people(PeopleApi(view)),
+        *people.endpoints(People(view)),
+        *link_pages.endpoints(LinkPages(view, links)),
+        *pagerduty.endpoints(PagerDutyWebhook(view, pagerduty_secrets)),
     ]
+    proofs = {each.path: each.proof for each in endpoints if each.proof is not None}
+    guard = guard_changes(token, proofs, page_url)
+    app = web.Application(middlewares=[speak_plainly, guard], client_max_size=BODY_LIMIT)
     contract = openapi(endpoints)
 
     async def describe(_request: web.Request) -> web.Response:
@@ -209,47 +224,6 @@ def _budgets(api: BudgetApi) -> list[Endpoint]:
             path=f"{root}/corrections/{{id}}/undo",
             handler=api.undo,
             summary="Count again what a correction left out",
-            status=202,
-        ),
-    ]
-
-
-def _people(api: PeopleApi) -> list[Endpoint]:
-    root = "/api/v1"
-    return [
-        Endpoint(
-            path=f"{root}/silences",
-            handler=api.silences,
-            summary="Silences, and the alerts that nobody is told of",
-        ),
-        Endpoint(
-            method="POST",
-            path=f"{root}/silences",
-            handler=api.silence,
-            summary="Tell nobody that what matches fires, for a while",
-            status=202,
-            body=SILENCE_SCHEMA,
-        ),
-        Endpoint(
-            method="POST",
-            path=f"{root}/silences/{{id}}/end",
-            handler=api.end,
-            summary="End a silence",
-            status=202,
-        ),
-        Endpoint(
-            method="POST",
-            path=f"{root}/incidents/{{id}}/acknowledge",
-            handler=api.acknowledge,
-            summary="Somebody works on it: call nobody else",
-            status=202,
-            body=ACKNOWLEDGE_SCHEMA,
-        ),
-        Endpoint(
-            method="POST",
-            path=f"{root}/incidents/{{id}}/unacknowledge",
-            handler=api.unacknowledge,
-            summary="Nobody works on it any more",
             status=202,
         ),
     ]

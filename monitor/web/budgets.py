@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import replace
-from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +15,7 @@ from monitor.slo.outlook import gate, picture, services
 from monitor.slo.record import EXPORTED_WINDOWS
 from monitor.slo.signal import WINDOWS
 from monitor.slo.tally import WindowStats
+from monitor.web.asking import moment, only_known, queued
 from monitor.web.guard import read_object
 from monitor.web.overview import read_burn_rates
 from monitor.web.query import match
@@ -112,7 +112,7 @@ class BudgetApi:
     async def correct(self, request: web.Request) -> web.Response:
         """Leave a stretch of time out of budgets, as if it had been planned maintenance."""
         correction = self._correction(await read_object(request))
-        await self._take(correction)
+        await queued(self._view.accept_correction(correction))
         return json_response({"accepted": correction}, status=202)
 
     async def undo(self, request: web.Request) -> web.Response:
@@ -121,20 +121,11 @@ class BudgetApi:
         found = next((each for each in self._view.corrections() if each.id == wanted), None)
         if found is None or found.is_undone:
             raise RefusalError(404, "no such correction in force; see /api/v1/corrections")
-        await self._take(replace(found, is_undone=True))
+        await queued(self._view.accept_correction(replace(found, is_undone=True)))
         return json_response({"undone": found.id}, status=202)
 
-    async def _take(self, correction: Correction) -> None:
-        try:
-            await self._view.accept_correction(correction)
-        except asyncio.QueueFull:
-            raise RefusalError(
-                503, "overloaded; send it again", headers={"Retry-After": "1"}
-            ) from None
-
     def _correction(self, body: dict[str, Any]) -> Correction:
-        if body.keys() - CORRECTION_SCHEMA["properties"].keys():  # type: ignore[attr-defined]
-            raise RefusalError(400, "only deployment, slo, from, to and reason are known keys")
+        only_known(body, CORRECTION_SCHEMA)
         engine, now = self._view.engine, self._view.now()
         deployment, slo, reason = body.get("deployment"), body.get("slo", ""), body.get("reason")
         if not isinstance(deployment, str) or deployment not in engine.specs:
@@ -144,7 +135,7 @@ class BudgetApi:
             raise RefusalError(404, f"no such objective; there are: {', '.join(names)}")
         if not isinstance(reason, str) or not 0 < len(reason) <= REASON_LENGTH:
             raise RefusalError(400, f"reason is a text of 1 to {REASON_LENGTH} characters")
-        start, end = (_moment(body.get(key), key) for key in ("from", "to"))
+        start, end = (moment(body.get(key), key) for key in ("from", "to"))
         if not now - 90 * 86400 <= start < end <= now:
             raise RefusalError(400, "from and to are in this order, in the last 90 days")
         text = f"{deployment}\0{slo}\0{start}\0{end}\0{now}"
@@ -177,13 +168,3 @@ def _counted(stats: WindowStats) -> dict[str, Any]:
         "latency_samples": stats.latencies.count,
         "censored": stats.censored,
     }
-
-
-def _moment(value: object, key: str) -> float:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise RefusalError(400, f"{key} is a time with an offset, such as 2026-03-01T02:00:00Z")
-    return moment.timestamp()

@@ -1,42 +1,33 @@
-"""The two large things on the page: a deployment and an open incident."""
+"""The large thing on the page: a deployment."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
 from monitor.fields import format_duration
 from monitor.model import (
     AlertState,
-    Incident,
     Outcome,
-    Owed,
     Release,
     ReleaseStatus,
     Sample,
-    SendReason,
-    Severity,
-    Told,
 )
 from monitor.slo.engine import Budget, Verdict
-from monitor.slo.signal import Unit, parse_signal
+from monitor.slo.signal import Unit
 from monitor.web.html import Markup, join, tag
-from monitor.web.overview import DeploymentPicture, Overview, TargetPicture
+from monitor.web.overview import DeploymentPicture, TargetPicture
 from monitor.web.words import (
     NO_DATA,
-    clock_text,
     duration_text,
     figure,
+    link,
     mark,
     moment,
-    number_text,
     state,
 )
 
-ALERTS_SHOWN = 20
 HEALTH_KIND = {"healthy": "ok", "degraded": "warn", "unhealthy": "bad", "unknown": "none"}
 OUTCOME_KIND = {Outcome.GOOD: "ok", Outcome.BAD: "bad", Outcome.UNKNOWN: "none"}
-SEVERITY_KIND = {Severity.CRITICAL: "bad", Severity.WARNING: "warn", Severity.INFO: "none"}
 RELEASE_KIND = {
     ReleaseStatus.UNKNOWN: "none",
     ReleaseStatus.IN_PROGRESS: "busy",
@@ -67,7 +58,7 @@ def deployment_card(picture: DeploymentPicture, now: float) -> Markup:
             tag("span", deployment.environment, class_="tag"),
             class_="standing",
         ),
-        tag("p", _link(deployment.url), class_="url"),
+        tag("p", link(deployment.url), class_="url"),
         tag("p", deployment.purpose, class_="quiet") if deployment.purpose else None,
         _release(picture.release, picture.previous_revision, now),
         _alerts(picture),
@@ -76,18 +67,6 @@ def deployment_card(picture: DeploymentPicture, now: float) -> Markup:
     figures = tag("div", _present(picture), _promises(picture), class_="figures")
     targets = tag("ul", _targets(picture.targets, now), class_="targets")
     return tag("article", side, figures, targets, class_="deployment")
-
-
-def _link(url: str) -> Markup:
-    """Return a link without the credentials that a URL may carry; only http leads anywhere."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return tag("span", url)
-    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    if parts.scheme not in {"http", "https"}:
-        return tag("span", shown)
-    return tag("a", shown, href=shown, rel="noreferrer noopener")
 
 
 def _release(release: Release | None, previous: str | None, now: float) -> Markup:
@@ -242,105 +221,3 @@ def _said(sample: Sample) -> str:
 def _where(picture: TargetPicture) -> str:
     target = picture.target
     return f"{target.probe} {target.region}".strip()
-
-
-def incident_card(incident: Incident, overview: Overview) -> Markup:
-    """Return one open incident: how bad, since when, why, who knows, what was done."""
-    kind = SEVERITY_KIND[incident.severity]
-    title = tag(
-        "h3",
-        mark(kind),
-        tag("span", incident.severity, class_=f"word {kind}"),
-        tag("span", incident.rule, class_="name"),
-        tag("span", incident.deployment, class_="tag"),
-        tag("span", f"for {duration_text(overview.at - incident.started_at)}", class_="word"),
-    )
-    facts = tag(
-        "dl",
-        _fact("condition", tag("code", incident.condition)),
-        _fact("values", values_text(incident.values)),
-        _fact("began", moment(incident.started_at, overview.at)),
-        _fact("fired", moment(incident.opened_at, overview.at)),
-        _fact("revision", tag("code", incident.revision)) if incident.revision else None,
-        _fact("alerts", _members(incident)) if len(incident.alerts) > 1 else None,
-        _fact("acknowledged", _acknowledged(incident, overview.at))
-        if incident.acknowledgement
-        else None,
-        _fact("hidden", incident.hidden_by) if incident.hidden_by else None,
-        _fact("told", _told(incident, overview)),
-        [
-            _fact(key, _link(value) if value.startswith("http") else value)
-            for key, value in incident.annotations.items()
-            if key != "summary"
-        ],
-        class_="facts",
-    )
-    notes = [
-        tag("li", moment(note.at, overview.at), tag("span", note.text)) for note in incident.notes
-    ]
-    return tag(
-        "article",
-        title,
-        tag("p", incident.summary, class_="summary"),
-        facts,
-        tag("ol", notes, class_="notes") if notes else None,
-        class_=f"incident {kind}",
-    )
-
-
-def _members(incident: Incident) -> Markup:
-    ordered = sorted(incident.alerts, key=lambda each: not each.is_open)
-    items = [
-        tag(
-            "li",
-            state(SEVERITY_KIND[each.severity] if each.is_open else "ok", each.rule),
-            "" if each.deployment == incident.deployment else f" on {each.deployment}",
-            "" if each.is_open else " (over)",
-        )
-        for each in ordered[:ALERTS_SHOWN]
-    ]
-    rest = len(ordered) - ALERTS_SHOWN
-    return tag("ul", items, tag("li", f"{rest} more") if rest > 0 else None, class_="told")
-
-
-def _acknowledged(incident: Incident, now: float) -> str:
-    ack = incident.acknowledgement
-    return "" if ack is None else f"by {ack.by} until {clock_text(ack.until, now)}"
-
-
-def _fact(name: str, value: Markup | str) -> Markup:
-    return tag("div", tag("dt", name), tag("dd", value))
-
-
-def values_text(values: Mapping[str, float | str | None]) -> str:
-    """Return the inputs of a condition with their units."""
-    return ", ".join(f"{name} {_value_text(name, value)}" for name, value in values.items())
-
-
-def _value_text(name: str, value: float | str | None) -> str:
-    if value is None or isinstance(value, str):
-        return value or NO_DATA
-    signal = parse_signal(name)
-    return "".join(number_text(value, signal.unit if signal else Unit.RATIO))
-
-
-def _told(incident: Incident, overview: Overview) -> Markup:
-    rows = {row.channel: row for row in overview.owed if row.incident == incident.id}
-    names = [*incident.channels, *sorted(rows.keys() - set(incident.channels))]
-    items = [tag("li", _told_one(name, rows.get(name), overview.at)) for name in names]
-    return tag("ul", items, class_="told")
-
-
-def _told_one(channel: str, row: Owed | None, now: float) -> Markup:
-    if row is None:
-        return state("none", f"{channel}: nothing owed")
-    if row.parked:
-        return state("bad", f"{channel}: given up until the next reload: {row.parked}")
-    if row.attempts:
-        failed = f"{row.attempts} failed attempt{'s' if row.attempts > 1 else ''}"
-        return state("warn", f"{channel}: {failed}, next at {clock_text(row.next_at, now)}")
-    if row.told is Told.NOTHING:
-        what = "sending" if row.intent is SendReason.FIRST else "to be told"
-        return state("busy", f"{channel}: {what}")
-    at = f" at {clock_text(row.told_at, now)}" if row.told_at is not None else ""
-    return state("ok", f"{channel}: told{at}")

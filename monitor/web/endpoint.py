@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from monitor import __version__
+from monitor.web.guard import JSON, Proof
 from monitor.web.respond import Handler
 
 _IN_PATH = re.compile(r"\{(\w+)\}")
@@ -27,6 +28,8 @@ class Endpoint:
     """Query parameters and what they mean."""
     body: Mapping[str, Any] | None = None
     """JSON Schema of the body."""
+    proof: Proof | None = None
+    """What is asked for instead of the token."""
 
 
 def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -34,6 +37,11 @@ def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    schemes = {
+        _scheme_name(each): dict(each.scheme)
+        for each in (endpoint.proof for endpoint in endpoints)
+        if each is not None
+    }
     refusal = {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}
     return {
         "openapi": "3.1.0",
@@ -41,7 +49,7 @@ def openapi(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": {"Refusal": refusal},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}, **schemes},
         },
     }
 
@@ -78,10 +86,16 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         ],
     }
     if endpoint.method == "POST":
-        operation["security"] = [{"token": []}]
+        name = "token" if endpoint.proof is None else _scheme_name(endpoint.proof)
+        operation["security"] = [{name: []}]
     if endpoint.body is not None:
+        media = JSON if endpoint.proof is None else endpoint.proof.media
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": endpoint.body}},
+            "content": {media: {"schema": endpoint.body}},
         }
     return operation
+
+
+def _scheme_name(proof: Proof) -> str:
+    return proof.scheme["name"]

@@ -1,7 +1,8 @@
 """What stands before the handlers: headers, deadlines, refusals in words, and the POST guard.
 
-A method that changes something is refused here, before its body is read, unless it carries the
-token; a handler cannot forget it.
+A method that changes something is refused here unless it carries the token (which is looked at
+before the body is read) or, on the few paths that have one, the proof that stands in its stead; a
+handler cannot forget it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import hmac
 import json
 import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,9 +43,37 @@ SECURITY_HEADERS = {
 }
 
 
+FORM_HEADERS = {
+    **SECURITY_HEADERS,
+    "Content-Security-Policy": SECURITY_HEADERS["Content-Security-Policy"].replace(
+        "form-action 'none'", "form-action 'self'"
+    ),
+    # With no-referrer a browser calls the origin of a form "null", which the guard refuses.
+    "Referrer-Policy": "same-origin",
+}
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+
+class FormPage(web.Response):
+    """A page with a form that comes back to us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What stands in the token's stead on a path: a signature."""
+
+    check: Callable[[web.Request], Awaitable[None]]
+    """Raises RefusalError, having logged it, when the request does not prove itself."""
+    media: str
+    """Type of the bodies that are taken."""
+    scheme: Mapping[str, str]
+    """How OpenAPI describes it."""
+
+
 async def add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """Put the headers on every answer; an `on_response_prepare` signal handler."""
-    response.headers.update(SECURITY_HEADERS)
+    response.headers.update(FORM_HEADERS if isinstance(response, FormPage) else SECURITY_HEADERS)
 
 
 @web.middleware
@@ -65,23 +96,35 @@ async def speak_plainly(request: web.Request, handler: Handler) -> web.StreamRes
         return RefusalError(500, "internal error; the log has the details").response()
 
 
-def guard_changes(token: Secret | None) -> Middleware:
-    """Return the middleware that lets only the holder of `token` change anything."""
+def guard_changes(
+    token: Secret | None, proofs: Mapping[str, Proof] | None = None, page_url: str | None = None
+) -> Middleware:
+    """Return the middleware that lets only the holder of `token` change anything.
+
+    `proofs` are by the paths of their routes. `page_url` is what people know us by, should a proxy
+    call us by another name.
+    """
+    home = urlsplit(page_url).netloc if page_url else None
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method not in SAFE_METHODS and request.match_info.http_exception is None:
-            _refuse_cross_site(request)
-            _refuse_stranger(request, token)
-            _refuse_other_media(request)
+            _refuse_cross_site(request, home)
+            resource = request.match_info.route.resource
+            proof = (proofs or {}).get(resource.canonical) if resource is not None else None
+            if proof is None:
+                _refuse_stranger(request, token)
+            else:
+                await proof.check(request)
+            _refuse_other_media(request, JSON if proof is None else proof.media)
         return await handler(request)
 
     return guard
 
 
-def _refuse_cross_site(request: web.Request) -> None:
+def _refuse_cross_site(request: web.Request, home: str | None) -> None:
     origin = request.headers.get("Origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.host
+    foreign = origin is not None and urlsplit(origin).netloc not in {request.host, home}
     if foreign or request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
         raise RefusalError(403, "requests from pages of other sites are refused")
 
@@ -103,9 +146,23 @@ def _refuse_stranger(request: web.Request, token: Secret | None) -> None:
         )
 
 
-def _refuse_other_media(request: web.Request) -> None:
-    if request.can_read_body and request.content_type != "application/json":
-        raise RefusalError(415, "send application/json")
+def _refuse_other_media(request: web.Request, media: str) -> None:
+    if request.can_read_body and request.content_type != media:
+        raise RefusalError(415, f"send {media}")
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Return the body; another call gets the same again.
+
+    Raises:
+        RefusalError: too slow.
+        web.HTTPRequestEntityTooLarge: more than BODY_LIMIT.
+    """
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            return await request.read()
+    except TimeoutError:
+        raise RefusalError(408, "the body did not arrive in time") from None
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:
@@ -115,12 +172,9 @@ async def read_object(request: web.Request) -> dict[str, Any]:
         RefusalError: not JSON, not an object, too slow.
         web.HTTPRequestEntityTooLarge: more than BODY_LIMIT.
     """
+    body = await read_body(request)
     try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            body = await request.read()
         value = json.loads(body)
-    except TimeoutError:
-        raise RefusalError(408, "the body did not arrive in time") from None
     except (ValueError, RecursionError):
         raise RefusalError(400, "the body is not JSON") from None
     if not isinstance(value, dict):

@@ -15,7 +15,7 @@ class Markup(str):
 
 Child: TypeAlias = "str | Iterable[Child] | None"
 
-VOID = frozenset({"link", "meta", "path", "rect", "circle"})
+VOID = frozenset({"input", "link", "meta", "path", "rect", "circle"})
 
 
 def join(*children: Child) -> Markup:

@@ -15,6 +15,7 @@ from monitor.model import (
     Release,
     RollbackRecord,
     Sample,
+    Silence,
     Target,
 )
 from monitor.pace import Monotonic, Pace
@@ -87,6 +88,8 @@ class Overview:
     ledger_error: str | None
     """Why the ledger could not be read."""
     rollbacks: Sequence[RollbackRecord]
+    silences: Sequence[Silence]
+    """In force, or to come; the one that ends first comes first."""
 
 
 async def look(view: View, monotonic: Monotonic) -> Overview:
@@ -106,6 +109,10 @@ async def look(view: View, monotonic: Monotonic) -> Overview:
         ledger=ledger,
         ledger_error=ledger_error,
         rollbacks=view.rollbacks(),
+        silences=sorted(
+            (each for each in view.silences() if each.ended_at is None and at < each.ends_at),
+            key=lambda each: each.ends_at,
+        ),
     )
 
 

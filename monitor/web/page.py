@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from monitor import __version__
 from monitor.model import Severity
 from monitor.pace import Pace
-from monitor.web.cards import deployment_card, incident_card
+from monitor.web.cards import deployment_card
 from monitor.web.html import Markup, join, tag
+from monitor.web.incidents import incident_card
 from monitor.web.overview import DeploymentPicture, Overview
-from monitor.web.tables import closed_table, ledger_table, rollback_table
+from monitor.web.tables import closed_table, ledger_table, rollback_table, silence_table
 from monitor.web.words import clock_text, mark
 
 REFRESH_S = 3
@@ -53,9 +54,11 @@ async def live_part(overview: Overview, pace: Pace) -> Markup:
         await pace.breathe()
     incidents = [incident_card(each, overview) for each in overview.open_incidents]
     await pace.breathe()
+    silences = silence_table(overview)
     return join(
         _verdict(overview),
         _section("open", "Open incidents", incidents, None) if incidents else None,
+        _section("silences", "Silences", silences, None) if silences else None,
         _section("deployments", "Deployments", deployments, _NO_DEPLOYMENTS),
         _section("closed", "Recently closed", closed_table(overview), "Nothing closed lately."),
         _section("ledger", "What was sent to whom", ledger_table(overview), "Nothing sent yet."),

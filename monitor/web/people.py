@@ -1,178 +1,272 @@
-"""What people say over the API: silences and acknowledgements.
-
-Owns the checks of what was said. Nothing happens here: it goes to the daemon's queue.
-"""
+"""The JSON API of people: silences, and who works on an incident."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
-from monitor.fields import parse_duration
-from monitor.matching import parse_matcher
+from monitor.matching import matches, parse_matcher
 from monitor.model import Acknowledgement, Incident, Matcher, Silence
+from monitor.store.base import StoreError
+from monitor.web.asking import duration, flag, line, moment, only_known, queued
+from monitor.web.endpoint import Endpoint
 from monitor.web.guard import read_object
-from monitor.web.respond import RefusalError, json_response
+from monitor.web.respond import RefusalError, json_response, plain
 from monitor.web.view import View
 
-TEXT_LENGTH = 200
-MATCHERS = 20
-LONGEST_SILENCE_S = 90 * 86400.0
-LONGEST_ACKNOWLEDGEMENT_S = 86400.0
-ACKNOWLEDGED_FOR = "1h"
+NAME_LENGTH = 100
+REASON_LENGTH = 500
+MATCHERS_MAX = 20
+SILENCE_MAX_S = 90 * 86400.0
+ACKNOWLEDGE_S = 3600.0
+ACKNOWLEDGE_MAX_S = 86400.0
+SOURCES = ("api", "cli")
 
-_TEXT = {"type": "string", "minLength": 1, "maxLength": TEXT_LENGTH}
-SILENCE_SCHEMA: Mapping[str, Any] = {
+_LINE = {"type": "string", "minLength": 1}
+_TIME = {"type": "string", "format": "date-time"}
+SILENCE_SCHEMA = {
     "type": "object",
-    "required": ["matchers", "owner", "reason", "duration"],
+    "required": ["matchers", "owner", "reason"],
     "additionalProperties": False,
     "properties": {
-        "matchers": {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MATCHERS},
-        "owner": _TEXT,
-        "reason": _TEXT,
-        "duration": {"type": "string", "description": "such as 2h"},
-        "ends_on_resolve": {"type": "boolean"},
+        "matchers": {
+            "type": "array",
+            "items": {**_LINE, "examples": ["rule=high_latency", "deployment=~shop-.*"]},
+            "minItems": 1,
+            "maxItems": MATCHERS_MAX,
+            "description": "all of them must match",
+        },
+        "owner": {**_LINE, "maxLength": NAME_LENGTH},
+        "reason": {**_LINE, "maxLength": REASON_LENGTH},
+        "duration": {**_LINE, "examples": ["2h"], "description": "this or ends_at; at most 90d"},
+        "starts_at": {**_TIME, "description": "now when left out"},
+        "ends_at": _TIME,
+        "ends_on_resolve": {"type": "boolean", "default": False},
     },
 }
-ACKNOWLEDGE_SCHEMA: Mapping[str, Any] = {
+ACKNOWLEDGE_SCHEMA = {
     "type": "object",
     "required": ["by"],
     "additionalProperties": False,
     "properties": {
-        "by": _TEXT,
-        "duration": {"type": "string", "description": f"such as 2h; {ACKNOWLEDGED_FOR} by default"},
+        "by": {**_LINE, "maxLength": NAME_LENGTH},
+        "duration": {**_LINE, "default": "1h", "description": "at most 24h"},
+        "source": {"enum": list(SOURCES), "default": SOURCES[0]},
     },
 }
 
 
-class PeopleApi:
-    """Handlers of silences and acknowledgements."""
+class People:
+    """The handlers; reads have no side effect."""
 
     def __init__(self, view: View) -> None:
-        """Answer from `view`."""
+        """Answer from `view`, and ask it."""
         self._view = view
 
     async def silences(self, _request: web.Request) -> web.Response:
         """Return the silences, newest first, and the alerts that nobody is told of, with why."""
         now = self._view.now()
-        silences = [
-            {
-                "id": each.id,
-                "matchers": [str(matcher) for matcher in each.matchers],
-                "owner": each.owner,
-                "reason": each.reason,
-                "starts_at": each.starts_at,
-                "ends_at": each.ends_at if each.ended_at is None else each.ended_at,
-                "ends_on_resolve": each.ends_on_resolve,
-                "active": each.is_active(now),
-            }
-            for each in self._view.silences()
-        ]
+        silences = [written(each, now) for each in self._view.silences()]
         return json_response({"at": now, "silences": silences, "hidden": self._view.hidden()})
 
     async def silence(self, request: web.Request) -> web.Response:
-        """Hide the openings of what matches, for a while."""
-        silence = self._silence(await _body(request, SILENCE_SCHEMA))
-        await _taken(self._view.accept_silence(silence))
-        return json_response({"accepted": {"id": silence.id}}, status=202)
+        """Keep quiet about the alerts that match."""
+        now = self._view.now()
+        silence = read_silence(await read_object(request), now)
+        await queued(self._view.accept_silence(silence))
+        return json_response({"accepted": written(silence, now)}, status=202)
 
     async def end(self, request: web.Request) -> web.Response:
         """End a silence before its time."""
         wanted, now = request.match_info["id"], self._view.now()
         found = next((each for each in self._view.silences() if each.id == wanted), None)
-        if found is None or not found.is_active(now):
-            raise RefusalError(404, "no such silence in force; see /api/v1/silences")
-        await _taken(self._view.accept_silence(replace(found, ended_at=now)))
+        if found is None:
+            raise RefusalError(404, "no such silence; see /api/v1/silences")
+        if found.ended_at is not None or found.ends_at <= now:
+            raise RefusalError(409, "this silence is over already")
+        await queued(self._view.accept_silence(replace(found, ended_at=now)))
         return json_response({"ended": found.id}, status=202)
 
     async def acknowledge(self, request: web.Request) -> web.Response:
-        """Say that somebody works on an incident: the escalation stands still."""
-        incident = self._open(request)
-        body = await _body(request, ACKNOWLEDGE_SCHEMA)
-        by, now = _text(body, "by"), self._view.now()
-        lasts_s = _duration(body.get("duration", ACKNOWLEDGED_FOR), LONGEST_ACKNOWLEDGEMENT_S)
-        said = Acknowledgement(by=by, at=now, until=now + lasts_s)
-        await _taken(self._view.accept_acknowledgement(incident.id, said))
-        return json_response({"acknowledged": incident.id, "until": said.until}, status=202)
-
-    async def unacknowledge(self, request: web.Request) -> web.Response:
-        """Take an acknowledgement back: the escalation goes on."""
-        incident = self._open(request)
-        if incident.acknowledgement is None:
-            raise RefusalError(409, "it is not acknowledged")
-        await _taken(self._view.accept_acknowledgement(incident.id, None))
-        return json_response({"unacknowledged": incident.id}, status=202)
-
-    def _open(self, request: web.Request) -> Incident:
-        wanted = request.match_info["id"]
-        found = next((each for each in self._view.incidents() if each.id == wanted), None)
-        if found is None:
-            raise RefusalError(404, "no such incident; see /api/v1/incidents")
-        if not found.is_open:
-            raise RefusalError(409, "it is resolved")
-        return found
-
-    def _silence(self, body: Mapping[str, Any]) -> Silence:
-        written = body.get("matchers")
-        if not isinstance(written, list) or not 1 <= len(written) <= MATCHERS:
-            raise RefusalError(400, f"matchers is a list of 1 to {MATCHERS} texts: name=value")
-        matchers = tuple(_matcher(each) for each in written)
-        owner, reason, now = _text(body, "owner"), _text(body, "reason"), self._view.now()
-        ends_on_resolve = body.get("ends_on_resolve", False)
-        if not isinstance(ends_on_resolve, bool):
-            raise RefusalError(400, "ends_on_resolve is true or false")
-        identity = "\0".join([*map(str, matchers), owner, reason, repr(now)])
-        return Silence(
-            id=hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:10],
-            matchers=matchers,
-            owner=owner,
-            reason=reason,
-            starts_at=now,
-            ends_at=now + _duration(body.get("duration"), LONGEST_SILENCE_S),
-            at=now,
-            ends_on_resolve=ends_on_resolve,
+        """Say that somebody works on an incident: nobody else is called for a while."""
+        body = await read_object(request)
+        acknowledgement = read_acknowledgement(body, self._view.now())
+        incident = await find_open(self._view, request.match_info["id"])
+        await queued(self._view.accept_acknowledgement(incident.id, acknowledgement))
+        return json_response(
+            {"incident": incident.id, "acknowledgement": acknowledgement}, status=202
         )
 
-
-async def _body(request: web.Request, schema: Mapping[str, Any]) -> dict[str, Any]:
-    body = await read_object(request) if request.can_read_body else {}
-    if body.keys() - schema["properties"].keys():
-        raise RefusalError(400, f"only {', '.join(schema['properties'])} are known keys")
-    return body
-
-
-async def _taken(accepting: Awaitable[None]) -> None:
-    try:
-        await accepting
-    except asyncio.QueueFull:
-        raise RefusalError(503, "overloaded; send it again", headers={"Retry-After": "1"}) from None
+    async def unacknowledge(self, request: web.Request) -> web.Response:
+        """Say that nobody works on an incident; harmless when nobody did."""
+        incident = await find_open(self._view, request.match_info["id"])
+        await queued(self._view.accept_acknowledgement(incident.id, None))
+        return json_response({"incident": incident.id, "acknowledgement": None}, status=202)
 
 
-def _text(body: Mapping[str, Any], key: str) -> str:
-    value = body.get(key)
-    if not isinstance(value, str) or not 0 < len(value) <= TEXT_LENGTH or not value.isprintable():
-        raise RefusalError(400, f"{key} is a text of 1 to {TEXT_LENGTH} printable characters")
-    return value
+def endpoints(people: People) -> list[Endpoint]:
+    """Return what is offered."""
+    root = "/api/v1"
+    return [
+        Endpoint(path=f"{root}/silences", handler=people.silences, summary="Silences"),
+        Endpoint(
+            method="POST",
+            path=f"{root}/silences",
+            handler=people.silence,
+            summary="Keep quiet about the alerts that match",
+            status=202,
+            body=SILENCE_SCHEMA,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{root}/silences/{{id}}/end",
+            handler=people.end,
+            summary="End a silence before its time",
+            status=202,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{root}/incidents/{{id}}/acknowledge",
+            handler=people.acknowledge,
+            summary="Say who works on an incident",
+            status=202,
+            body=ACKNOWLEDGE_SCHEMA,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{root}/incidents/{{id}}/unacknowledge",
+            handler=people.unacknowledge,
+            summary="Say that nobody works on an incident",
+            status=202,
+        ),
+    ]
 
 
-def _matcher(text: object) -> Matcher:
-    try:
-        return parse_matcher(text if isinstance(text, str) else "")
-    except ValueError as error:
-        raise RefusalError(400, f"matchers: {error}") from None
+def written(silence: Silence, now: float) -> dict[str, Any]:
+    """Return a silence as JSON: matchers as they are written, and whether it is active."""
+    document: dict[str, Any] = plain(silence)
+    document["matchers"] = [str(each) for each in silence.matchers]
+    return document | {"active": silence.is_active(now)}
 
 
-def _duration(value: object, longest_s: float) -> float:
-    try:
-        lasts_s = parse_duration(value) if isinstance(value, str) else 0.0
-    except ValueError:
-        lasts_s = 0.0
-    if not 0 < lasts_s <= longest_s:
-        most = f"{longest_s / 86400:g}d"
-        raise RefusalError(400, f"duration is a length such as 2h, at most {most}")
-    return lasts_s
+def read_silence(body: Mapping[str, object], now: float) -> Silence:
+    """Return the silence that `body` asks for.
+
+    Raises:
+        RefusalError: it asks for none; the text says what to mend.
+    """
+    only_known(body, SILENCE_SCHEMA)
+    starts_at = moment(body["starts_at"], "starts_at") if "starts_at" in body else now
+    if not now - SILENCE_MAX_S <= starts_at <= now + SILENCE_MAX_S:
+        raise RefusalError(400, "starts_at is within 90 days from now")
+    return make_silence(
+        _matchers(body.get("matchers")),
+        owner=line(body.get("owner"), "owner", NAME_LENGTH),
+        reason=line(body.get("reason"), "reason", REASON_LENGTH),
+        starts_at=starts_at,
+        ends_at=_end(body, starts_at, now),
+        now=now,
+        ends_on_resolve=flag(body.get("ends_on_resolve", False), "ends_on_resolve"),
+    )
+
+
+def make_silence(
+    matchers: tuple[Matcher, ...],
+    *,
+    owner: str,
+    reason: str,
+    starts_at: float,
+    ends_at: float,
+    now: float,
+    ends_on_resolve: bool = False,
+) -> Silence:
+    """Return a silence whose id follows from what it is and when it was asked for."""
+    parts = (*map(str, matchers), owner, reason, starts_at, ends_at, ends_on_resolve, now)
+    return Silence(
+        id=hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:12],
+        matchers=matchers,
+        owner=owner,
+        reason=reason,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        at=now,
+        ends_on_resolve=ends_on_resolve,
+    )
+
+
+def _matchers(value: object) -> tuple[Matcher, ...]:
+    texts = value if isinstance(value, list) else []
+    if not 1 <= len(texts) <= MATCHERS_MAX or not all(isinstance(each, str) for each in texts):
+        raise RefusalError(
+            400, f"matchers is a list of 1 to {MATCHERS_MAX} texts such as rule=high_latency"
+        )
+    found = []
+    for number, text in enumerate(texts, 1):
+        try:
+            found.append(parse_matcher(text))
+        except ValueError as error:
+            raise RefusalError(400, f"matcher {number} is {error}") from None
+    if matches(found, {}):
+        # Whoever has no label at all would be silenced too: that is hardly ever meant.
+        raise RefusalError(400, "one of the matchers must name a value, such as rule=high_latency")
+    return tuple(found)
+
+
+def _end(body: Mapping[str, object], starts_at: float, now: float) -> float:
+    if ("duration" in body) == ("ends_at" in body):
+        raise RefusalError(400, "give duration (such as 2h) or ends_at, one of them")
+    if "duration" in body:
+        ends_at = starts_at + duration(body["duration"], "duration", SILENCE_MAX_S, "90d")
+    else:
+        ends_at = moment(body["ends_at"], "ends_at")
+    if ends_at - starts_at > SILENCE_MAX_S:
+        raise RefusalError(400, "a silence lasts 90 days at most")
+    if not max(starts_at, now) < ends_at:
+        raise RefusalError(400, "a silence ends after it starts, and not in the past")
+    return ends_at
+
+
+def read_acknowledgement(body: Mapping[str, object], now: float) -> Acknowledgement:
+    """Return the acknowledgement that `body` asks for.
+
+    Raises:
+        RefusalError: it asks for none; the text says what to mend.
+    """
+    only_known(body, ACKNOWLEDGE_SCHEMA)
+    source = body.get("source", SOURCES[0])
+    if source not in SOURCES:
+        raise RefusalError(400, f"source is one of {', '.join(SOURCES)}")
+    lasts_s = ACKNOWLEDGE_S
+    if "duration" in body:
+        lasts_s = duration(body["duration"], "duration", ACKNOWLEDGE_MAX_S, "24h")
+    return Acknowledgement(
+        by=line(body.get("by"), "by", NAME_LENGTH),
+        at=now,
+        until=now + lasts_s,
+        source=str(source),
+    )
+
+
+async def find_open(view: View, wanted: str) -> Incident:
+    """Return the open incident with the id `wanted`.
+
+    Raises:
+        RefusalError: 404 when there is none, 409 when it is resolved, 503 when the store, which
+            knows older ones, cannot be read.
+    """
+    found = next((each for each in view.incidents() if each.id == wanted), None)
+    if found is None:
+        try:
+            history = await view.history(1, wanted)
+        except StoreError as error:
+            raise RefusalError(503, f"the store cannot be read: {error}") from error
+        found = history[0].incident if history else None
+    if found is None:
+        raise RefusalError(404, "no such incident; see /api/v1/incidents")
+    if not found.is_open:
+        raise RefusalError(409, "this incident is resolved already")
+    return found

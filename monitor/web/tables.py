@@ -1,14 +1,14 @@
-"""The records on the page: closed incidents, deliveries, rollbacks."""
+"""The records on the page: silences, closed incidents, deliveries, rollbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitor.model import DeliveryResult, RollbackRecord, RollbackState, SendReason
-from monitor.web.cards import SEVERITY_KIND
+from monitor.model import DeliveryResult, RollbackRecord, RollbackState, SendReason, Silence
 from monitor.web.html import Child, Markup, tag
+from monitor.web.incidents import SEVERITY_KIND
 from monitor.web.overview import LedgerLine, Overview
-from monitor.web.words import duration_text, moment, state
+from monitor.web.words import clock_text, duration_text, moment, state
 
 CLOSED_SHOWN = 20
 ROLLBACKS_SHOWN = 20
@@ -36,6 +36,29 @@ ROLLBACK_KIND = {
     RollbackState.SUCCEEDED: "ok",
     RollbackState.FAILED: "bad",
 }
+
+
+def silence_table(overview: Overview) -> Sequence[Markup]:
+    """Return the silences that are in force or to come."""
+    rows = [_silence_row(each, overview.at) for each in overview.silences]
+    return _table(("ends", "state", "what is silenced", "owner", "reason", "id"), rows)
+
+
+def _silence_row(silence: Silence, now: float) -> tuple[Child, ...]:
+    active = silence.is_active(now)
+    return (
+        [
+            moment(silence.ends_at, now),
+            tag("span", "or when it is over", class_="age") if silence.ends_on_resolve else None,
+        ],
+        state("busy", "in force")
+        if active
+        else state("none", f"from {clock_text(silence.starts_at, now)}"),
+        [tag("code", str(each), " ") for each in silence.matchers],
+        tag("b", silence.owner),
+        silence.reason,
+        tag("code", silence.id),
+    )
 
 
 def closed_table(overview: Overview) -> Sequence[Markup]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from fractions import Fraction
+from urllib.parse import urlsplit
 
 from monitor.slo.signal import Unit
 from monitor.web.html import Markup, join, tag
@@ -103,3 +104,15 @@ def clock_text(at: float, now: float) -> str:
     """Return the time of day in UTC, with the date unless it is today's."""
     when, today = datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(now, UTC)
     return f"{when:%H:%M:%S}" if when.date() == today.date() else f"{when:%b %d %H:%M}"
+
+
+def link(url: str) -> Markup:
+    """Return a link without the credentials that a URL may carry; only http leads anywhere."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return tag("span", url)
+    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    if parts.scheme not in {"http", "https"}:
+        return tag("span", shown)
+    return tag("a", shown, href=shown, rel="noreferrer noopener")

@@ -157,6 +157,18 @@ def test_customary_annotations_are_links() -> None:
     assert found.links == (("Runbook", "https://r.example"), ("Dashboard", "https://d.example"))
 
 
+def test_what_a_reader_may_do_comes_first() -> None:
+    """To acknowledge is one touch away, but for a digest, which is no incident of ours."""
+    offered = (("Acknowledge", "https://monitor.example.com/ack/1"),)
+    told = about("availability_burn_1h", annotations={"runbook": "https://r.example"})
+    found = brief(engine(), told, NOW, lambda *_: offered)
+    assert found is not None
+    assert found.links == (*offered, ("Runbook", "https://r.example"))
+    digest = brief(engine(), replace(told, covers=("a", "b")), NOW, lambda *_: offered)
+    assert digest is not None
+    assert digest.links == (("Runbook", "https://r.example"),)
+
+
 def test_what_is_gone_has_no_brief() -> None:
     """A deployment or a rule that a reload took away: the page says what it can, and goes out."""
     watched = engine()

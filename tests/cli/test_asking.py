@@ -19,6 +19,7 @@ Url = tuple[str, ...]
 ASKING = [
     ("status",),
     ("incidents",),
+    ("incidents", "01INCIDENT"),
     ("silence", "list"),
     ("query", "error_rate_5m"),
     ("budget",),
@@ -102,10 +103,10 @@ async def test_the_answers_follow_the_deployment(  # noqa: PLR0915 - one story
 async def whoever_is_called_can_answer(run: Run, url: Url, token: Url) -> None:
     """It is found with its ledger, acknowledged, and silenced; without the token nothing is."""
     incidents = await aside(run, "incidents", *url, "--output", "json")
-    assert incidents.code == 1
+    assert incidents.code == 0
     [incident] = [each for each in incidents.document["incidents"] if not each["resolved_at"]]
     ledger = await aside(run, "incidents", incident["id"], *url)
-    assert (ledger.code, ledger.err) == (1, "")
+    assert (ledger.code, ledger.err) == (0, "")
     assert "delivered" in ledger.out
     assert (await aside(run, "incidents", "nothing", *url)).code == 2
     refused = await aside(run, "ack", incident["id"], *url)
@@ -114,17 +115,16 @@ async def whoever_is_called_can_answer(run: Run, url: Url, token: Url) -> None:
     acked = await aside(run, "ack", incident["id"], "--by", "ana", *url, *token)
     assert (acked.code, acked.err) == (0, "")
     async with asyncio.timeout(10):
-        while "acked by ana" not in (await aside(run, "incidents", *url)).out:  # noqa: ASYNC110 - another process
+        while " ana" not in (await aside(run, "incidents", *url)).out:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.1)
-    assert (await aside(run, "ack", "nothing", *url, *token)).code == 1
+    assert (await aside(run, "ack", "nothing", *url, *token)).code == 2
     add = ("silence", "add", "rule=high_error_rate", "--for", "1h", "--reason", "known")
     assert (await aside(run, *add, *url, *token)).code == 0
+    listed = await aside(run, "silence", "list", *url)
+    assert "known" in listed.out
     wrong = await aside(run, "silence", "add", "x", "--for", "1h", "--reason", "y", *url, *token)
     assert wrong.code == 2
     assert "name=value" in wrong.err
-    async with asyncio.timeout(10):
-        while "known" not in (listed := await aside(run, "silence", "list", *url)).out:  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.1)
     name = listed.out.splitlines()[1].split()[0]
     assert (await aside(run, "silence", "end", name, *url, *token)).code == 0
 

@@ -14,9 +14,10 @@ from monitor.cli.main import commands
 from tests.cli.conftest import Run
 
 NAMES = [(command.name,) for command in commands()]
+ACTIONS = [("notify", "test"), ("silence", "add"), ("silence", "list"), ("silence", "end")]
 
 
-@pytest.mark.parametrize("words", [*NAMES, ("notify", "test")], ids=" ".join)
+@pytest.mark.parametrize("words", [*NAMES, *ACTIONS], ids=" ".join)
 def test_help_shows_an_example(run: Run, words: tuple[str, ...]) -> None:
     """`--help` of every command ends with a line that can be copied."""
     result = run(*words, "--help")
@@ -45,6 +46,14 @@ def test_the_overview_names_every_command_and_exit_code(run: Run) -> None:
         ["test"],
         ["notify"],
         ["notify", "test"],
+        ["ack"],
+        ["silence"],
+        ["silence", "add"],
+        ["silence", "add", "rule=x", "--for", "2h"],
+        ["silence", "add", "--for", "2h", "--reason", "why"],
+        ["silence", "end"],
+        ["incidents", "--limit", "0"],
+        ["incidents", "--limit", "many"],
         ["status", "--output", "xml"],
         ["run", "--log-level", "loud"],
         ["run", "--listen", "nowhere"],

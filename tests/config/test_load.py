@@ -267,3 +267,17 @@ def test_secret_files_are_read_beside_the_configuration(tmp_path: Path) -> None:
     assert plan.server.token is not None
     assert plan.server.token.reveal() == "t0ken"
     assert plan.server.token.source == "file token"
+
+
+def test_what_is_signed_has_secrets_of_its_own(tmp_path: Path) -> None:
+    """For links, and as many for webhooks as a rotation needs; none by default."""
+    plan = load(tmp_path, TWO)
+    assert (plan.server.link_key, plan.server.pagerduty_webhook_secrets) == (None, ())
+    secrets = "[{env: MONITOR_TOKEN}, {env: GITHUB_TOKEN}]"
+    told = f"server: {{link_key: {{env: SMTP_PASSWORD}}, pagerduty_webhook_secrets: {secrets}}}\n"
+    plan = load(tmp_path, TWO + told)
+    assert plan.server.link_key is not None
+    assert plan.server.link_key.reveal() == "p4ss"
+    revealed = [each.reveal() for each in plan.server.pagerduty_webhook_secrets]
+    assert revealed == ["m0n-t0ken", "gh-t0ken"]
+    assert "m0n" not in repr(plan)

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from monitor.fields import Secret
 from monitor.web.application import build_web
-from tests.web.world import TOKEN, Connect, World
+from tests.web.world import LINKS, TOKEN, WEBHOOK_SECRETS, Connect, World
 
 
 @pytest.fixture
@@ -34,9 +34,18 @@ async def connect(executor: ThreadPoolExecutor) -> AsyncIterator[Connect]:
     """Return a function that serves a world on loopback and gives a client of it."""
     clients: list[TestClient] = []
 
-    async def connect_to(world: World, token: str | None = TOKEN) -> TestClient:
+    async def connect_to(
+        world: World, token: str | None = TOKEN, *, signed: bool = True
+    ) -> TestClient:
         secret = None if token is None else Secret(token)
-        app = build_web(world, token=secret, executor=executor)
+        app = build_web(
+            world,
+            token=secret,
+            executor=executor,
+            links=LINKS if signed else None,
+            pagerduty_secrets=WEBHOOK_SECRETS if signed else (),
+            page_url="https://monitor.example.com/",
+        )
         client = TestClient(TestServer(app, host="127.0.0.1"))
         await client.start_server()
         clients.append(client)

@@ -9,7 +9,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from monitor.web.guard import BODY_LIMIT, SECURITY_HEADERS, add_security_headers, speak_plainly
+from monitor.web.guard import (
+    BODY_LIMIT,
+    FORM_HEADERS,
+    SECURITY_HEADERS,
+    add_security_headers,
+    speak_plainly,
+)
 from tests.web.world import Connect, World
 
 JSON = {"Content-Type": "application/json"}
@@ -22,13 +28,23 @@ def routes(client: TestClient) -> Iterator[tuple[str, str]]:
         yield route.method, re.sub(r"\{\w+\}", "some", route.resource.canonical)
 
 
+SIGNED = {"/ack/some", "/silence/some", "/api/v1/pagerduty/webhook"}
+FORM = "application/x-www-form-urlencoded"
+
+
 def changing(client: TestClient) -> list[tuple[str, str]]:
     return [(method, path) for method, path in routes(client) if method not in SAFE]
 
 
+def guarded(client: TestClient) -> list[tuple[str, str]]:
+    """Those that need the token: all but the few that are signed."""
+    return [(method, path) for method, path in changing(client) if path not in SIGNED]
+
+
 async def test_there_are_routes_that_change_something(client: TestClient) -> None:
-    """The walks below walk over something."""
-    assert {("POST", "/-/reload"), ("POST", "/api/v1/releases")} <= set(changing(client))
+    """The walks below walk over something, and no more is signed than is meant to be."""
+    assert {("POST", "/-/reload"), ("POST", "/api/v1/silences")} <= set(guarded(client))
+    assert {path for _, path in changing(client)} - {path for _, path in guarded(client)} == SIGNED
 
 
 @pytest.mark.parametrize(
@@ -46,7 +62,7 @@ async def test_every_change_needs_the_token(
     client: TestClient, world: World, headers: Mapping[str, str], status: int
 ) -> None:
     """Without it nothing is even read, whatever the route."""
-    for method, path in changing(client):
+    for method, path in guarded(client):
         answer = await client.request(method, path, headers={**JSON, **headers}, data="{}")
         assert (method, path, answer.status) == (method, path, status)
         assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -58,11 +74,44 @@ async def test_without_a_configured_token_changes_are_off(
 ) -> None:
     """Any token is refused then, and the answer says how to set one."""
     client = await connect(world, token=None)
-    for method, path in changing(client):
+    for method, path in guarded(client):
         answer = await client.request(method, path, headers={**JSON, **bearer}, data="{}")
         assert answer.status == 403
         assert "server.token" in (await answer.json())["error"]
     assert world.asked == []
+
+
+@pytest.mark.parametrize("media", [FORM, "application/json"])
+async def test_what_is_signed_needs_its_signature(
+    client: TestClient, world: World, bearer: Mapping[str, str], media: str
+) -> None:
+    """The token is no signature."""
+    for path in SIGNED:
+        answer = await client.post(path, headers={**bearer, "Content-Type": media}, data="{}")
+        assert (path, answer.status) == (path, 401)
+        assert answer.headers["WWW-Authenticate"] == "Signature"
+    assert world.asked == []
+
+
+async def test_without_a_key_nothing_is_signed(
+    connect: Connect, world: World, bearer: Mapping[str, str]
+) -> None:
+    """No links and no webhook, and the answer says how to have them."""
+    client = await connect(world, signed=False)
+    for path in SIGNED:
+        answer = await client.post(path, headers={**bearer, **JSON}, data="{}")
+        assert answer.status in {403, 404}
+        assert "set server." in (await answer.json())["error"]
+    assert world.asked == []
+
+
+async def test_a_proxy_may_call_us_by_another_name(
+    client: TestClient, world: World, bearer: Mapping[str, str]
+) -> None:
+    """What people know us by is no other site."""
+    headers = {**bearer, "Origin": "https://monitor.example.com"}
+    assert (await client.post("/-/reload", headers=headers)).status == 200
+    assert world.asked == ["reload"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +150,7 @@ async def test_only_json_bodies_are_taken(
     client: TestClient, world: World, bearer: Mapping[str, str], media: str
 ) -> None:
     """What a plain HTML form can send is refused."""
-    for method, path in changing(client):
+    for method, path in guarded(client):
         answer = await client.request(
             method, path, headers={**bearer, "Content-Type": media}, data="{}"
         )
@@ -146,8 +195,17 @@ async def test_every_answer_carries_the_security_headers(client: TestClient) -> 
     """Pages, data, refusals and mistakes alike."""
     for method, path in [*routes(client), ("GET", "/nowhere"), ("PROPFIND", "/")]:
         answer = await client.request(method, path)
-        for name, value in SECURITY_HEADERS.items():
+        is_form = path in SIGNED and answer.content_type == "text/html"
+        for name, value in (FORM_HEADERS if is_form else SECURITY_HEADERS).items():
             assert (method, path, answer.headers.get(name)) == (method, path, value)
+
+
+def test_pages_with_a_form_are_as_strict_but_for_the_form() -> None:
+    """Their form may be sent to us, and says where it comes from."""
+    differing = {name for name, value in FORM_HEADERS.items() if SECURITY_HEADERS[name] != value}
+    assert differing == {"Content-Security-Policy", "Referrer-Policy"}
+    assert "form-action 'self'" in FORM_HEADERS["Content-Security-Policy"]
+    assert FORM_HEADERS["Referrer-Policy"] == "same-origin"
 
 
 async def test_nothing_of_the_input_comes_back(client: TestClient) -> None:

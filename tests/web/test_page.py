@@ -5,12 +5,33 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient
 
-from monitor.model import Outcome, Owed, Sample, SendReason, Told
-from tests.web.world import HOSTILE, INCIDENT, NOW, SPECS, Connect, World, make_spec
+from monitor.model import (
+    Acknowledgement,
+    Note,
+    Outcome,
+    Owed,
+    Priority,
+    Sample,
+    SendReason,
+    Severity,
+    Told,
+)
+from tests.web.world import (
+    HOSTILE,
+    INCIDENT,
+    NOW,
+    SILENCE,
+    SPECS,
+    Connect,
+    World,
+    make_spec,
+    part,
+)
 
 VOID = {"meta", "link", "path", "rect", "circle"}
 
@@ -68,6 +89,76 @@ async def test_an_open_incident_is_told_whole(client: TestClient) -> None:
         "rolling back",
     ):
         assert words in page.text
+
+
+async def test_an_open_incident_names_its_alerts(client: TestClient, world: World) -> None:
+    """At most twenty, the open and severe ones before others, and how many are left out."""
+    alerts = tuple(
+        part(
+            number,
+            severity=Severity.WARNING if number < 20 else Severity.CRITICAL,
+            resolved_at=NOW - 30 if number == 29 else None,
+        )
+        for number in range(30)
+    )
+    world.open = [replace(INCIDENT, alerts=alerts)]
+    text = (await read(client)).text
+    shown = [number for number in range(30) if f"checkout-{number:04d}" in text]
+    assert shown == [*range(11), *range(20, 29)]
+    assert text.index("checkout-0028") < text.index("checkout-0000")
+    assert "and 10 more, 9 of them open" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ("P1", "nobody works on it for 5m 0s")),
+        ({"priority": Priority.P3}, ("P3",)),
+        (
+            {"acknowledgement": Acknowledgement(by=f"ada {HOSTILE}", at=NOW, until=NOW + 60)},
+            ("ada", "works on it until 16:01:00"),
+        ),
+        (
+            {"acknowledgement": Acknowledgement(by="ada", at=NOW - 90, until=NOW)},
+            ("nobody works on it any more: ada did until 16:00:00",),
+        ),
+        ({"hidden_by": "maintenance"}, ("nobody is told", "hidden by maintenance")),
+        (
+            {"escalated": (Note(at=NOW - 60, text="team lead by sms"),)},
+            ("15:59:00 1m 0s ago escalated: team lead by sms",),
+        ),
+    ],
+)
+async def test_an_open_incident_says_who_works_on_it(
+    client: TestClient, world: World, changes: dict[str, Any], told: tuple[str, ...]
+) -> None:
+    """Until when, who was called, and why nobody is told."""
+    world.open = [replace(INCIDENT, **changes)]
+    text = (await read(client)).text
+    for words in told:
+        assert words in text
+
+
+async def test_silences_are_shown_while_they_matter(client: TestClient, world: World) -> None:
+    """In force or to come, with owner, reason and end; hostile text stays text."""
+    assert "Silences" not in (await read(client)).text
+    silences = (
+        SILENCE,
+        replace(SILENCE, id="tocome", starts_at=NOW + 60, ends_on_resolve=True),
+        replace(SILENCE, id="expired", ends_at=NOW),
+        replace(SILENCE, id="ended", ended_at=NOW),
+    )
+    world.quiet = {each.id: each for each in silences}
+    page = await read(client)
+    for words in (
+        "16:50:00 in 50m 0s in force rule=high_latency",
+        f"ada {HOSTILE}",
+        f"moving the database {HOSTILE}",
+        "or when it is over from 16:01:00",
+    ):
+        assert " ".join(words.split()) in page.text
+    for absent in ("expired", "ended"):
+        assert absent not in page.text
 
 
 async def test_a_deployment_shows_figures_clauses_and_targets(client: TestClient) -> None:

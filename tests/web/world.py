@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from aiohttp.test_utils import TestClient
 
+from monitor.fields import Secret
 from monitor.incidents import Hidden
 from monitor.metrics import Telemetry
 from monitor.model import (
@@ -18,6 +19,8 @@ from monitor.model import (
     DeliveryResult,
     Deployment,
     Incident,
+    IncidentAlert,
+    Matcher,
     Note,
     Outcome,
     Owed,
@@ -39,9 +42,12 @@ from monitor.slo.condition import compile_condition
 from monitor.slo.engine import DeploymentSpec, Engine
 from monitor.slo.objective import Objective, Sla
 from monitor.store.base import IncidentHistory, StoreError
+from monitor.web.links import AckLinks
 
 NOW = 1_764_000_000.0
 TOKEN = "a-token-of-some-length"
+LINKS = AckLinks(Secret("a-key-of-links"), "https://monitor.example.com/")
+WEBHOOK_SECRETS = (Secret("webhook-secret"), Secret("secret-of-before"))
 HOSTILE = "<script>alert('x')</script>&\"<!channel>"
 
 SLA = Sla(
@@ -130,6 +136,35 @@ CLOSED = Incident(
     opened_at=NOW - 8990,
     resolved_at=NOW - 8000,
 )
+SILENCE = Silence(
+    id="0123456789ab",
+    matchers=(
+        Matcher(name="rule", operator="=", value="high_latency"),
+        Matcher(name="deployment", operator="=~", value=f"shop-.*{HOSTILE}"),
+    ),
+    owner=f"ada {HOSTILE}",
+    reason=f"moving the database {HOSTILE}",
+    starts_at=NOW - 600,
+    ends_at=NOW + 3000,
+    at=NOW - 600,
+)
+
+
+def part(number: int, **changes: object) -> IncidentAlert:
+    """One alert of an incident of many."""
+    alert = IncidentAlert(
+        rule="high_error_rate",
+        deployment=f"checkout-{number:04d}",
+        severity=Severity.CRITICAL,
+        channels=("slack",),
+        condition="error_rate_5m > 5",
+        summary=f"number {number} {HOSTILE}",
+        started_at=NOW - 300 + number,
+        opened_at=NOW - 285 + number,
+    )
+    return replace(alert, **changes)
+
+
 ROLLBACK = RollbackRecord(
     request=RollbackRequest(
         id="01ROLLBACK",
@@ -178,8 +213,8 @@ class World:
         self.ledger: list[IncidentHistory] = []
         self.told: list[Owed] = []
         self.requests: list[RollbackRecord] = []
+        self.quiet: dict[str, Silence] = {}
         self.corrected: dict[str, Correction] = {}
-        self.silenced: dict[str, Silence] = {}
 
     def run_an_hour(self) -> World:
         """Shop is well, checkout fails for the last five minutes, search was never probed."""
@@ -275,29 +310,6 @@ class World:
     def rollbacks(self) -> Sequence[RollbackRecord]:
         return self.requests
 
-    def silences(self) -> Sequence[Silence]:
-        return tuple(self.silenced.values())
-
-    def hidden(self) -> Sequence[Hidden]:
-        return ()
-
-    async def accept_silence(self, silence: Silence) -> None:
-        self._refuse_when_overloaded()
-        self.silenced[silence.id] = silence
-
-    async def accept_acknowledgement(
-        self, incident: str, acknowledgement: Acknowledgement | None
-    ) -> None:
-        self._refuse_when_overloaded()
-        self.open = [
-            replace(each, acknowledgement=acknowledgement) if each.id == incident else each
-            for each in self.open
-        ]
-
-    def _refuse_when_overloaded(self) -> None:
-        if self.overloaded:
-            raise asyncio.QueueFull
-
     def corrections(self) -> Sequence[Correction]:
         return tuple(reversed(self.corrected.values()))
 
@@ -312,6 +324,29 @@ class World:
             raise asyncio.QueueFull
         self.asked.append(release)
 
+    def hidden(self) -> Sequence[Hidden]:
+        return ()
+
+    def silences(self) -> Sequence[Silence]:
+        return tuple(reversed(self.quiet.values()))
+
+    async def accept_silence(self, silence: Silence) -> None:
+        if self.overloaded:
+            raise asyncio.QueueFull
+        self.asked.append(silence)
+        self.quiet[silence.id] = silence
+
+    async def accept_acknowledgement(
+        self, incident: str, acknowledgement: Acknowledgement | None
+    ) -> None:
+        if self.overloaded:
+            raise asyncio.QueueFull
+        self.asked.append((incident, acknowledgement))
+        self.open = [
+            replace(each, acknowledgement=acknowledgement) if each.id == incident else each
+            for each in self.open
+        ]
+
     async def reload(self) -> str | None:
         self.asked.append("reload")
         return self.reload_error
@@ -324,4 +359,4 @@ class World:
 
 
 Connect = Callable[..., Awaitable[TestClient]]
-"""Takes a world and its token (None for none)."""
+"""Takes a world, its token (None for none), and `signed`: whether anything may be signed."""
