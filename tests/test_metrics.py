@@ -25,7 +25,7 @@ CLOSED_LABELS = {
     *("deployment", "environment", "service", "target", "region", "revision"),
     *("outcome", "phase", "window", "quantile", "slo", "clause", "health", "reason"),
     *("alertname", "severity", "state", "channel", "result", "task"),
-    *("version", "python_version"),
+    *("version", "python_version", "step", "source"),
     # Not closed, but bounded: by the configuration, or by the kind that reads them.
     *("check", "name", "period"),
 }
@@ -157,6 +157,16 @@ def test_the_delay_is_taken_from_first_deliveries_only() -> None:
         (lambda t: t.set_durable(durable=False), metrics.STORE_DURABLE, (), 1, 0),
         (lambda t: t.count_task_restart("channel"), metrics.TASK_RESTARTS, ("channel",), None, 1),
         (lambda t: t.count_skipped("late", 3), metrics.PROBES_SKIPPED, ("late",), 0, 3),
+        (Telemetry.count_undelivered, metrics.UNDELIVERED, (), 0, 1),
+        (lambda t: t.count_suppressed("storm"), metrics.SUPPRESSED, ("storm",), 0, 1),
+        (lambda t: t.count_acknowledgement("link"), metrics.ACKNOWLEDGED, ("link",), 0, 1),
+        (lambda t: t.count_escalation(2, late=False), metrics.ESCALATIONS, ("2",), 0, 1),
+        (lambda t: t.count_escalation(9, late=False), metrics.ESCALATIONS, ("4",), 0, 1),
+        (lambda t: t.count_escalation(1, late=True), metrics.ESCALATIONS, ("late",), 0, 1),
+        (lambda t: t.set_silences_active(3), metrics.SILENCES_ACTIVE, (), 0, 3),
+        (lambda t: t.set_channel_broken("x", broken=True), metrics.CHANNEL_BROKEN, ("x",), None, 1),
+        (lambda t: t.set_self_test("x", ok=True, at=9), metrics.SELF_TEST_SUCCESS, ("x",), None, 1),
+        (lambda t: t.set_self_test("x", ok=False, at=9), metrics.SELF_TEST_AT, ("x",), None, 9),
     ],
 )
 def test_tallies_of_our_own_troubles(
@@ -199,6 +209,16 @@ def test_seeding_makes_zeros_and_changes_no_count() -> None:
     assert number(telemetry, metrics.ROLLBACKS, "shop", "failed") == 1
     assert number(telemetry, metrics.ROLLBACKS, "shop", "succeeded") == 0
     assert number(telemetry, metrics.NOTIFICATIONS, "slack", "delivered") == 0
+    assert number(telemetry, metrics.CHANNEL_BROKEN, "slack") == 0
+
+
+def test_what_a_channel_accepted() -> None:
+    """Only deliveries of that channel count, and one that nobody knows accepted nothing."""
+    telemetry = Telemetry()
+    telemetry.count_notification("slack", DeliveryResult.DELIVERED, None)
+    telemetry.count_notification("slack", DeliveryResult.RETRY, None)
+    telemetry.count_notification("email", DeliveryResult.DELIVERED, None)
+    assert [telemetry.accepted(name) for name in ("slack", "pager")] == [1, 0]
 
 
 def test_forgetting_drops_one_row() -> None:
