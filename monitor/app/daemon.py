@@ -19,6 +19,7 @@ from monitor.app.vitals import Vitals
 from monitor.config.errors import ConfigErrors
 from monitor.config.plan import BoundProbe, Plan
 from monitor.confirmer import Confirmer, Subject
+from monitor.deadman import Beat, Deadman, Readings, unheard
 from monitor.metrics import Telemetry
 from monitor.model import (
     Correction,
@@ -38,6 +39,7 @@ from monitor.probes.stall import Pulse
 from monitor.recovery import Lever, Recovery
 from monitor.rollback.guard import Evidence, RollbackPolicy
 from monitor.scheduler import Job, Scheduler
+from monitor.sinks import build_sink
 from monitor.slo.engine import DeploymentSpec, Engine
 from monitor.slo.sight import DARK, PROBER, proves_sight
 from monitor.store.base import IncidentHistory, State, StoreError
@@ -120,6 +122,7 @@ class App:
             around.clock, around.probes, self.pipeline.offer, telemetry, pulse
         )
         self._probe(plan, self._jobs(plan), self._witness_jobs(plan))
+        self.deadman = Deadman(around.clock, telemetry, self._readings, self._beat(plan))
 
     # --- life -------------------------------------------------------------------------------
 
@@ -139,6 +142,7 @@ class App:
             if self._around.vitals is not None:
                 self._spawn("vitals", functools.partial(self._watch_vitals, self._around.vitals))
             self._spawn("retention", self._forget_old)
+            self._spawn("deadman", self.deadman.run)
             self._spawn_workers()
             self._ready = True
 
@@ -171,11 +175,12 @@ class App:
             loop = asyncio.get_running_loop()
             plan = await loop.run_in_executor(self._around.executor, self._around.load_plan)
             # Everything that can fail is built before anything is replaced.
-            settings, levers, jobs, witnesses = (
+            settings, levers, jobs, witnesses, beat = (
                 self._outbox_settings(plan),
                 self._levers(plan),
                 self._jobs(plan),
                 self._witness_jobs(plan),
+                self._beat(plan),
             )
         except (ConfigErrors, OSError, ValueError) as error:
             log.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400
@@ -192,6 +197,7 @@ class App:
             _pipeline_settings(plan), specs_of(plan), plan.rules, _targets(plan.witnesses)
         )
         self._probe(plan, jobs, witnesses)
+        self.deadman.reconfigure(beat)
         self._spawn_workers()
         log.info("configuration reloaded")
         return None
@@ -331,6 +337,29 @@ class App:
         us = Deployment(name=PROBER, service=plan.service, environment="", url="")
         io = self._probe_io(plan)
         return [_job(bound, us, io) for bound in plan.witnesses]
+
+    def _beat(self, plan: Plan) -> Beat | None:
+        config = plan.deadman
+        if config is None:
+            return None
+        sink = build_sink(config, self._around.notify.http, self._around.check_in)
+        return Beat(sink=sink, interval_s=config.interval_s, limit_s=config.limit_s)
+
+    def _readings(self) -> Readings:
+        """Return what the dead man's switch goes by."""
+        late = {name for name, (owed, _) in self.outbox.backlog().items() if owed}
+        return Readings(
+            waiting=unheard(
+                self.incidents(),
+                self.outbox.rows(),
+                late,
+                self.plan.channels.keys(),
+                self._around.clock.now(),
+            ),
+            accepted={name: self.telemetry.accepted(name) for name in self.plan.channels},
+            stuck=self.live(),
+            durable=self.pipeline.durable,
+        )
 
     def _restore(self, state: State) -> None:
         now = self._around.clock.now()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import aiosmtplib
 import httpx2
+from sentry_sdk.crons import capture_checkin
 
 from monitor.app.clock import SystemClock
 from monitor.app.vitals import Vitals
@@ -25,6 +26,7 @@ from monitor.probes.resolver import Resolver
 from monitor.probes.sockets import Sockets
 from monitor.probes.stall import StallLog
 from monitor.rollback.base import HookIO
+from monitor.sinks import CheckIn
 from monitor.store.base import Store
 from monitor.store.sqlite import open_store
 
@@ -50,6 +52,8 @@ class Surroundings:
     """Reads the configuration again for a reload; raises ConfigErrors."""
     vitals: Vitals | None = None
     """What may be wrong with ourselves; None: nothing ever is."""
+    check_in: CheckIn = capture_checkin
+    """Tells Sentry that we live."""
     lag_interval_s: float = 5.0
     """How often the event loop's own delay is measured."""
 
