@@ -39,6 +39,7 @@ from monitor.probes.stall import Pulse
 from monitor.recovery import Lever, Recovery
 from monitor.rollback.guard import Evidence, RollbackPolicy
 from monitor.scheduler import Job, Scheduler
+from monitor.selftest import SelfTester, SelfTests
 from monitor.sinks import build_sink
 from monitor.slo.engine import DeploymentSpec, Engine
 from monitor.slo.sight import DARK, PROBER, proves_sight
@@ -87,8 +88,10 @@ class App:
         self._ready = False
         self._changing = asyncio.Lock()
         self.engine = Engine(specs_of(plan), plan.rules, self._started_at, _targets(plan.witnesses))
-        self.outbox = Outbox(
-            around.clock, around.store, self._outbox_settings(plan), telemetry, around.rng
+        settings = self._outbox_settings(plan)
+        self.outbox = Outbox(around.clock, around.store, settings, telemetry, around.rng)
+        self.selftest = SelfTester(
+            around.clock, around.store, self._self_tests(plan, settings), telemetry
         )
         self.recovery = Recovery(
             around.clock,
@@ -143,6 +146,7 @@ class App:
                 self._spawn("vitals", functools.partial(self._watch_vitals, self._around.vitals))
             self._spawn("retention", self._forget_old)
             self._spawn("deadman", self.deadman.run)
+            self._spawn("selftest", self.selftest.run)
             self._spawn_workers()
             self._ready = True
 
@@ -198,6 +202,7 @@ class App:
         )
         self._probe(plan, jobs, witnesses)
         self.deadman.reconfigure(beat)
+        self.selftest.reconfigure(self._self_tests(plan, settings))
         self._spawn_workers()
         log.info("configuration reloaded")
         return None
@@ -308,6 +313,18 @@ class App:
             page_url=plan.server.page_url,
         )
 
+    def _self_tests(self, plan: Plan, settings: OutboxSettings) -> SelfTests:
+        return SelfTests(
+            notifiers=settings.notifiers,
+            intervals_s={
+                name: config.self_test_s
+                for name, config in plan.channels.items()
+                if config.self_test_s is not None
+            },
+            service=plan.service,
+            page_url=plan.server.page_url,
+        )
+
     def _levers(self, plan: Plan) -> dict[str, Lever]:
         return {
             each.deployment.name: Lever(
@@ -387,6 +404,7 @@ class App:
             log.exception("the stored heartbeats cannot be used; jobs have to report again")
         self.outbox.restore(state.incidents, state.owed)
         self.recovery.restore(state.rollbacks, state.incidents)
+        self.selftest.restore(state.tests)
 
     def _evidence(self, incident: Incident, history: Sequence[RollbackRecord]) -> Evidence:
         return gather(
