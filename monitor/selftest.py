@@ -62,12 +62,16 @@ def slot_start(channel: str, interval_s: float, at: float) -> float:
 
 
 def next_test(channel: str, interval_s: float, last_at: float | None, born_at: float) -> float:
-    """Return when the next test is due: in the first slot after the one of the last test.
+    """Return when the next test is due: at the start of a slot after the last test.
 
-    A channel that was never tested waits from `born_at`, so that new ones are not all tested at
-    once. The time may have passed, when the process was down; then it is due now.
+    A test that was late by more than half a slot stands for the next one as well. A channel that
+    was never tested waits from `born_at`, so that new ones are not all tested at once. The time
+    may have passed, when the process was down; then the test is due now.
     """
-    return slot_start(channel, interval_s, born_at if last_at is None else last_at) + interval_s
+    if last_at is None:
+        return slot_start(channel, interval_s, born_at) + interval_s
+    # Half a slot also keeps a rounding error at its start from making it due again.
+    return slot_start(channel, interval_s, last_at + interval_s / 2) + interval_s
 
 
 class SelfTester:

@@ -15,7 +15,7 @@ from monitor import metrics
 from monitor.metrics import Telemetry
 from monitor.model import Attempt, Delivery, DeliveryResult, Message, SendReason
 from monitor.scenario.loop import VirtualClock
-from monitor.selftest import RETRY_S, SelfTester, SelfTests, next_test, slot_start
+from monitor.selftest import RETRY_S, SelfTester, SelfTests, next_test
 from tests.support.memory import MemoryStore
 from tests.support.virtual import run
 
@@ -97,12 +97,15 @@ async def lived(work: Coroutine[Any, Any, None], span_s: float) -> None:
     st.floats(min_value=3600, max_value=60 * DAY_S),
     st.floats(min_value=1e9, max_value=3e9),
 )
-def test_the_next_test_is_in_the_next_slot(channel: str, interval_s: float, at: float) -> None:
-    """Later than the last one, within one interval, and the same from anywhere in the slot."""
-    due = next_test(channel, interval_s, at, 0.0)
-    assert at - 1e-3 < due <= at + interval_s + 1e-3
-    middle = slot_start(channel, interval_s, at) + interval_s / 2
-    assert next_test(channel, interval_s, None, middle) == pytest.approx(due, abs=1e-3)
+def test_the_next_test_is_at_the_start_of_a_slot(
+    channel: str, interval_s: float, at: float
+) -> None:
+    """A new channel waits for one slot at most, a known one for half a slot to one and a half."""
+    first = next_test(channel, interval_s, None, at)
+    assert at - 1e-3 < first <= at + interval_s + 1e-3
+    again = next_test(channel, interval_s, at, at)
+    assert interval_s / 2 - 1e-3 < again - at <= 1.5 * interval_s + 1e-3
+    assert next_test(channel, interval_s, first, at) == pytest.approx(first + interval_s, abs=1e-3)
 
 
 def test_channels_take_turns() -> None:
@@ -131,12 +134,12 @@ def test_once_a_week_at_the_same_time() -> None:
 
 @given(st.lists(st.floats(min_value=1.0, max_value=3 * WEEK_S), min_size=1, max_size=20))
 def test_restarts_neither_repeat_nor_forget(spans_s: list[float]) -> None:
-    """However often the process starts anew, each slot has one test at most."""
+    """However often the process starts anew, the tests keep their rhythm."""
     life = Life()
     live(life, *spans_s)
-    slots = [slot_start("a", WEEK_S, at + 1e-3) for at in life.times]
-    assert len(slots) == len(set(slots))
-    assert len(slots) >= sum(spans_s) // WEEK_S - 1
+    gaps_s = [after - before for before, after in zip(life.times, life.times[1:], strict=False)]
+    assert all(gap_s == pytest.approx(WEEK_S, abs=1e-3) for gap_s in gaps_s)
+    assert len(life.times) <= sum(spans_s) // WEEK_S + 1
 
 
 @pytest.mark.parametrize(
