@@ -91,8 +91,8 @@ class Incidents:
     def __init__(self, engine: Engine, settings: IncidentSettings) -> None:
         """Start with none."""
         self.settings = settings
-        self.late_steps = 0
-        """Steps of escalations that were taken too late; whoever counts them resets it."""
+        self.steps: list[tuple[int, bool]] = []
+        """(number, whether it was late) of steps of escalations; whoever counts them empties it."""
         self.silences: dict[str, Silence] = {}
         self.suppressed: list[str] = []
         """Kinds of hiding that began, for counting; whoever counts empties it."""
@@ -191,7 +191,8 @@ class Incidents:
                 looked = replace(incident, hidden_by=why)
             steps = self.settings.escalation.get(incident.priority, ())
             looked, late = escalate(looked, steps, now) if steps else (looked, False)
-            self.late_steps += late
+            taken = range(len(incident.escalated), len(looked.escalated))
+            self.steps += [(number + 1, late) for number in taken]
             if looked is not incident:
                 self._keep(looked)
                 changed[looked.id] = looked

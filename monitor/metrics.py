@@ -25,7 +25,6 @@ from monitor.model import (
     Target,
 )
 
-SUPPRESSED_BY = ("silence", "maintenance", "inhibition")
 SKIP_REASONS = ("late", "overload", "host_busy", "queue_full")
 RELEASE_RESULTS = (
     ReleaseStatus.SUCCEEDED,
@@ -33,6 +32,10 @@ RELEASE_RESULTS = (
     ReleaseStatus.ROLLED_BACK,
     ReleaseStatus.ROLLBACK_FAILED,
 )
+SUPPRESSIONS = ("silence", "maintenance", "inhibition")
+ESCALATION_STEPS = ("1", "2", "3", "4", "late")
+"""The first call after the first page is step 1; a step beyond the last counts as the last."""
+ACKNOWLEDGEMENT_SOURCES = ("api", "cli", "link", "pagerduty")
 ROLLBACK_RESULTS = (
     RollbackState.BLOCKED,
     RollbackState.DRY_RUN,
@@ -42,7 +45,7 @@ ROLLBACK_RESULTS = (
 
 _LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LAG_BOUNDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
-_DELAY_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+_DELAY_BOUNDS = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +110,6 @@ CONFIRMATIONS = Series(
     "Second looks at a target that failed, by what they found to blame.",
     ("result",),
     "counter",
-)
-SUPPRESSED = Series(
-    "monitor_notifications_suppressed_total",
-    "Alerts that fired and were held back, by what held them back.",
-    ("reason",),
-    "counter",
-)
-ESCALATIONS_LATE = Series(
-    "monitor_escalation_late_total",
-    "Evaluations in which a step of an escalation was taken more than five minutes late.",
-    kind="counter",
-)
-SILENCES_ACTIVE = Series("monitor_silences_active", "Silences that hide something now, or could.")
-CHANNEL_BROKEN = Series(
-    "monitor_channel_broken",
-    "1 for each channel that refused for good what it was given last; others are not there.",
-    ("channel",),
 )
 SCHEDULE_LATENESS = Series(
     "monitor_schedule_lateness_seconds",
@@ -235,7 +221,7 @@ NOTIFICATIONS = Series(
 )
 NOTIFICATION_DELAY = Series(
     "monitor_notification_delay_seconds",
-    "Time from the first bad evaluation to the first delivered notification.",
+    "Time from the first bad evaluation to the acceptance of the first notification.",
     ("channel",),
     "histogram",
     _DELAY_BOUNDS,
@@ -243,6 +229,51 @@ NOTIFICATION_DELAY = Series(
 OUTBOX_DEPTH = Series("monitor_outbox_depth", "Messages owed to the channel.", ("channel",))
 OUTBOX_OLDEST = Series(
     "monitor_outbox_oldest_seconds", "Age of the oldest message owed; 0 when none.", ("channel",)
+)
+CHANNEL_BROKEN = Series(
+    "monitor_channel_broken", "1 while the channel is marked as broken, else 0.", ("channel",)
+)
+SELF_TEST_SUCCESS = Series(
+    "monitor_channel_self_test_success",
+    "1 when the channel accepted its latest self-test, else 0.",
+    ("channel",),
+)
+SELF_TEST_AT = Series(
+    "monitor_channel_self_test_timestamp_seconds",
+    "When the latest self-test of the channel began.",
+    ("channel",),
+)
+DEADMAN_BEATING = Series(
+    "monitor_deadman_beating",
+    "1 while the outside sink is told that messages can be delivered, else 0.",
+)
+DEADMAN_AT = Series(
+    "monitor_deadman_last_beat_timestamp_seconds",
+    "When the outside sink last took a beat.",
+)
+SILENCES_ACTIVE = Series("monitor_silences_active", "Silences that hide alerts now.")
+SUPPRESSED = Series(
+    "monitor_notifications_suppressed_total",
+    "Alerts that fired and were held back, by what held them back.",
+    ("reason",),
+    "counter",
+)
+ESCALATIONS = Series(
+    "monitor_escalations_total",
+    "Steps of escalations that were taken; late counts those taken too late once more.",
+    ("step",),
+    "counter",
+)
+ACKNOWLEDGED = Series(
+    "monitor_incidents_acknowledged_total",
+    "Acknowledgements of incidents, by where they came from.",
+    ("source",),
+    "counter",
+)
+UNDELIVERED = Series(
+    "monitor_undelivered_messages_total",
+    "Messages that every channel refused for good, so that only the file of last resort has them.",
+    kind="counter",
 )
 BLIND = Series("monitor_blind", "1 when the monitor cannot tell its own failure from theirs.")
 RELOAD_OK = Series(
@@ -338,16 +369,20 @@ class Telemetry:
         self._set(BLIND, (), 0)
         self._set(STATE_LOST, (), 0)
         self._set(STORE_DURABLE, (), 1)
-        for counter in (STORE_ERRORS, LOG_DROPPED):
+        self._set(SILENCES_ACTIVE, (), 0)
+        for counter in (STORE_ERRORS, LOG_DROPPED, UNDELIVERED):
             self._add(counter, (), 0)
         for result in (*Cause, "none"):
             self._add(CONFIRMATIONS, (result,), 0)
         for reason in SKIP_REASONS:
             self.count_skipped(reason, 0)
-        for reason in SUPPRESSED_BY:
-            self._add(SUPPRESSED, (reason,), 0)
-        self._add(ESCALATIONS_LATE, (), 0)
-        self._set(SILENCES_ACTIVE, (), 0)
+        for series, rows in (
+            (SUPPRESSED, SUPPRESSIONS),
+            (ESCALATIONS, ESCALATION_STEPS),
+            (ACKNOWLEDGED, ACKNOWLEDGEMENT_SOURCES),
+        ):
+            for row in rows:
+                self._add(series, (row,), 0)
         self._histogram(LOOP_LAG, ())
         self._lateness = self._histogram(SCHEDULE_LATENESS, ())
 
@@ -386,28 +421,64 @@ class Telemetry:
         self,
         *,
         suppressed: Iterable[str],
-        late: int,
+        steps: Iterable[tuple[int, bool]],
         silences: int,
-        broken: Iterable[str],
+        broken: Collection[str],
     ) -> None:
         """Note what came of one evaluation.
 
-        `suppressed` has one of SUPPRESSED_BY for each alert that began to be held back, `late` is
-        the number of late steps, `broken` are the channels that cannot be used.
+        `suppressed` has one of SUPPRESSIONS for each alert that began to be held back, `steps` has
+        (number, whether it was late) for each step of an escalation that was taken, 1 for the
+        first; `broken` are the channels that cannot be used.
         """
         for reason in suppressed:
-            self._add(SUPPRESSED, (reason,), 1)
-        self._add(ESCALATIONS_LATE, (), late)
+            self._add(SUPPRESSED, (reason,))
+        for step, late in steps:
+            self._add(ESCALATIONS, (str(min(step, len(ESCALATION_STEPS) - 1)),))
+            if late:
+                self._add(ESCALATIONS, ("late",))
         self._set(SILENCES_ACTIVE, (), silences)
-        self._numbers[CHANNEL_BROKEN] = dict.fromkeys(((channel,) for channel in broken), 1)
+        rows = self._numbers.setdefault(CHANNEL_BROKEN, {})
+        for row in rows:
+            rows[row] = float(row[0] in broken)
 
     def count_notification(
         self, channel: str, result: DeliveryResult, delay_s: float | None
     ) -> None:
-        """Count an attempt; `delay_s`, only for a first delivery, since its trouble began."""
+        """Count an attempt.
+
+        `delay_s` is given for the delivery of an incident's opening (`SendReason.FIRST`) only: the
+        seconds from `Incident.started_at`, its first bad evaluation, to the acceptance.
+        """
         self._add(NOTIFICATIONS, (channel, result))
         if delay_s is not None:
             self._histogram(NOTIFICATION_DELAY, (channel,)).observe(delay_s)
+
+    def accepted(self, channel: str) -> int:
+        """Return how many messages the channel has accepted since it is known here."""
+        row = (channel, DeliveryResult.DELIVERED)
+        return int(self._numbers.get(NOTIFICATIONS, {}).get(row, 0))
+
+    def set_self_test(self, channel: str, *, ok: bool, at: float) -> None:
+        """Note how the channel's latest self-test ended, which began `at` (UTC seconds)."""
+        self._set(SELF_TEST_SUCCESS, (channel,), ok)
+        self._set(SELF_TEST_AT, (channel,), at)
+
+    def set_deadman(self, *, beating: bool) -> None:
+        """Note what the outside sink is being told."""
+        self._set(DEADMAN_BEATING, (), beating)
+
+    def set_beat(self, at: float) -> None:
+        """Note that the outside sink took a beat, at `at` (UTC seconds)."""
+        self._set(DEADMAN_AT, (), at)
+
+    def count_acknowledgement(self, source: str) -> None:
+        """Count an acknowledgement; `source` is from ACKNOWLEDGEMENT_SOURCES."""
+        self._add(ACKNOWLEDGED, (source,))
+
+    def count_undelivered(self) -> None:
+        """Count a message that every channel refused for good."""
+        self._add(UNDELIVERED, ())
 
     def count_release(self, release: Release) -> None:
         """Count a release that ended; one that is under way is not counted yet."""
@@ -455,6 +526,7 @@ class Telemetry:
             for answer in DeliveryResult:
                 self._add(NOTIFICATIONS, (channel, answer), 0)
             self._histogram(NOTIFICATION_DELAY, (channel,))
+            self._numbers.setdefault(CHANNEL_BROKEN, {}).setdefault((channel,), 0)
         for deployment in deployments:
             for ended in RELEASE_RESULTS:
                 self._add(DEPLOYMENTS, (deployment, ended), 0)

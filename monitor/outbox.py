@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from monitor.last_resort import LastResort
 from monitor.metrics import Telemetry
 from monitor.model import (
     Attempt,
@@ -90,6 +91,8 @@ class Outbox:
         settings: OutboxSettings,
         telemetry: Telemetry,
         rng: random.Random,
+        *,
+        last_resort: LastResort,
     ) -> None:
         """Build an empty outbox; `restore` gives it what an earlier process knew."""
         self._clock = clock
@@ -97,6 +100,7 @@ class Outbox:
         self._settings = settings
         self._telemetry = telemetry
         self._rng = rng
+        self._last_resort = last_resort
         self._incidents: dict[str, Incident] = {}
         self._rows: dict[str, dict[str, Owed]] = {}
         self._wake: dict[str, asyncio.Event] = {}
@@ -431,6 +435,8 @@ class Outbox:
             self._account(job, attempt, delivery)
             digests = (job.incident,) if job.incident.covers else ()
             await self._commit(rows, attempt, digests)
+            if delivery.result is DeliveryResult.PERMANENT:
+                await self._write_down(job, attempt)
         finally:
             self._sending.discard(row.channel)
         self._forget_settled()
@@ -481,6 +487,22 @@ class Outbox:
             self.broken[attempt.channel] = delivery.detail or "refused"
             for each in job.incident.covers or (attempt.incident,):
                 self._tell_instead(each, attempt.channel)
+
+    async def _write_down(self, job: _Job, attempt: Attempt) -> None:
+        """Put into the file of last resort what nobody took and nobody else will be asked to."""
+        if self._settings.fallback not in {None, attempt.channel}:
+            return
+        heard = {Told.RESOLVED} if job.reason is SendReason.RESOLVED else {Told.OPEN, Told.RESOLVED}
+        for each in job.incident.covers or (attempt.incident,):
+            rows = [known[each] for known in self._rows.values() if each in known]
+            if not any(row.told in heard for row in rows):
+                await self._last_resort.note(
+                    self._incidents.get(each, job.incident),
+                    attempt.channel,
+                    job.reason,
+                    attempt.detail,
+                    self._clock.wall(attempt.at),
+                )
 
     def _tell_overdue(self, channel: str, now: float) -> list[float]:
         """Owe the fallback what `channel` did not take in time; return when more will be due."""

@@ -303,12 +303,12 @@ class Pipeline:
         """Count what was held back, and what came late."""
         self._telemetry.set_alerting(
             suppressed=self.book.suppressed,
-            late=self.book.late_steps,
+            steps=self.book.steps,
             silences=sum(each.is_active(now) for each in self.book.silences.values()),
             broken=self._broken(),
         )
         self.book.suppressed.clear()
-        self.book.late_steps = 0
+        self.book.steps.clear()
 
     def _listen(self, drained: _Drained, now: float) -> list[Incident]:
         """Take in what was said about incidents."""
@@ -316,7 +316,10 @@ class Pipeline:
         for silence in drained.silences:
             self.book.silence(silence, now)
         for said in drained.acknowledgements:
-            changed |= {each.id: each for each in self.book.acknowledge(said, now)}
+            taken = self.book.acknowledge(said, now)
+            changed |= {each.id: each for each in taken}
+            if taken and said.acknowledgement is not None:
+                self._telemetry.count_acknowledgement(said.acknowledgement.source)
         for report in drained.reports:
             note = Note(at=report.updated_at, text=_note_text(report))
             changed |= {each.id: each for each in self.book.note(report.request.incident, note)}

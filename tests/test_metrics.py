@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ CLOSED_LABELS = {
     *("deployment", "environment", "service", "target", "region", "revision"),
     *("outcome", "phase", "window", "quantile", "slo", "clause", "health", "reason"),
     *("alertname", "severity", "state", "channel", "result", "task"),
-    *("version", "python_version"),
+    *("version", "python_version", "step", "source"),
     # Not closed, but bounded: by the configuration, or by the kind that reads them.
     *("check", "name", "period"),
 }
@@ -148,6 +149,22 @@ def test_the_delay_is_taken_from_first_deliveries_only() -> None:
     assert number(telemetry, metrics.NOTIFICATIONS, "slack", DeliveryResult.RETRY) == 1
 
 
+def evaluated(telemetry: Telemetry, **came: Any) -> None:
+    """Note an evaluation of which nothing came but `came`."""
+    nothing: dict[str, Any] = {"suppressed": (), "steps": (), "silences": 0, "broken": ()}
+    telemetry.set_alerting(**nothing | came)
+
+
+def test_a_broken_channel_is_seen_until_it_works() -> None:
+    """0 for every channel that is configured, 1 while it cannot be used."""
+    telemetry = Telemetry()
+    telemetry.seed(deployments=(), channels=("slack", "mail"))
+    for broken, expected in (((), 0), (("slack",), 1), ((), 0)):
+        evaluated(telemetry, broken=broken)
+        assert number(telemetry, metrics.CHANNEL_BROKEN, "slack") == expected
+        assert number(telemetry, metrics.CHANNEL_BROKEN, "mail") == 0
+
+
 @pytest.mark.parametrize(
     ("act", "series", "row", "before", "after"),
     [
@@ -157,6 +174,15 @@ def test_the_delay_is_taken_from_first_deliveries_only() -> None:
         (lambda t: t.set_durable(durable=False), metrics.STORE_DURABLE, (), 1, 0),
         (lambda t: t.count_task_restart("channel"), metrics.TASK_RESTARTS, ("channel",), None, 1),
         (lambda t: t.count_skipped("late", 3), metrics.PROBES_SKIPPED, ("late",), 0, 3),
+        (Telemetry.count_undelivered, metrics.UNDELIVERED, (), 0, 1),
+        (lambda t: evaluated(t, suppressed=["silence"]), metrics.SUPPRESSED, ("silence",), 0, 1),
+        (lambda t: t.count_acknowledgement("link"), metrics.ACKNOWLEDGED, ("link",), 0, 1),
+        (lambda t: evaluated(t, steps=[(2, False)]), metrics.ESCALATIONS, ("2",), 0, 1),
+        (lambda t: evaluated(t, steps=[(9, False)]), metrics.ESCALATIONS, ("4",), 0, 1),
+        (lambda t: evaluated(t, steps=[(1, True)]), metrics.ESCALATIONS, ("late",), 0, 1),
+        (lambda t: evaluated(t, silences=3), metrics.SILENCES_ACTIVE, (), 0, 3),
+        (lambda t: t.set_self_test("x", ok=True, at=9), metrics.SELF_TEST_SUCCESS, ("x",), None, 1),
+        (lambda t: t.set_self_test("x", ok=False, at=9), metrics.SELF_TEST_AT, ("x",), None, 9),
     ],
 )
 def test_tallies_of_our_own_troubles(
@@ -199,6 +225,16 @@ def test_seeding_makes_zeros_and_changes_no_count() -> None:
     assert number(telemetry, metrics.ROLLBACKS, "shop", "failed") == 1
     assert number(telemetry, metrics.ROLLBACKS, "shop", "succeeded") == 0
     assert number(telemetry, metrics.NOTIFICATIONS, "slack", "delivered") == 0
+    assert number(telemetry, metrics.CHANNEL_BROKEN, "slack") == 0
+
+
+def test_what_a_channel_accepted() -> None:
+    """Only deliveries of that channel count, and one that nobody knows accepted nothing."""
+    telemetry = Telemetry()
+    telemetry.count_notification("slack", DeliveryResult.DELIVERED, None)
+    telemetry.count_notification("slack", DeliveryResult.RETRY, None)
+    telemetry.count_notification("email", DeliveryResult.DELIVERED, None)
+    assert [telemetry.accepted(name) for name in ("slack", "pager")] == [1, 0]
 
 
 def test_forgetting_drops_one_row() -> None:

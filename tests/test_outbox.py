@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from monitor.last_resort import LastResort
 from monitor.metrics import Telemetry
 from monitor.model import (
     Delivery,
@@ -28,7 +30,7 @@ from monitor.model import (
 )
 from monitor.outbox import Outbox, OutboxSettings
 from monitor.routing import Tempo
-from monitor.scenario.loop import VirtualClock
+from monitor.scenario.loop import InlineExecutor, VirtualClock
 from tests.support.memory import MemoryStore
 from tests.support.virtual import run
 
@@ -94,7 +96,10 @@ class Bench:
             digest_above=digest_above,
             tempo=Tempo(repeat_s=3600.0),
         )
-        self.outbox = Outbox(clock, self.store, settings, Telemetry(), random.Random(1))  # noqa: S311 - a test
+        self.undelivered: list[bytes] = []
+        last = LastResort(self.undelivered.append, InlineExecutor(), Telemetry())
+        rng = random.Random(1)  # noqa: S311 - a test
+        self.outbox = Outbox(clock, self.store, settings, Telemetry(), rng, last_resort=last)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -424,6 +429,57 @@ def test_a_resolve_refused_for_good_does_not_close_the_next_episode() -> None:
         assert sorted((each.id, each.key) for each in pager.heard[2:]) == [
             ("i1", "k"), ("i2", "k/i2"),
         ]  # fmt: skip
+        bench.stop()
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("fallback", "refuses", "lines"),
+    [
+        (None, ("a",), ["a"]),
+        ("b", ("a",), []),
+        ("b", ("a", "b"), ["b"]),
+        ("a", ("a",), []),
+    ],
+)
+def test_what_nobody_takes_is_written_down(
+    fallback: str | None, refuses: tuple[str, ...], lines: list[str]
+) -> None:
+    """Once, by the last who could have taken it; what somebody knows is not."""
+
+    async def story() -> None:
+        bench = Bench(
+            fallback,
+            # After the others have answered.
+            a=Scripted(LATER, *[REFUSED] * (9 * ("a" in refuses))),
+            b=Scripted(*[REFUSED] * (9 * ("b" in refuses))),
+        )
+        bench.start()
+        # Where "a" is the fallback, "b" takes it as a channel of its own.
+        channels = ("b", "a") if fallback == "a" else ("a",)
+        bench.outbox.notice([incident(channels=channels)])
+        await asyncio.sleep(3 * 3600)
+        bench.stop()
+        written = [json.loads(line) for line in bench.undelivered]
+        assert [each["channel"] for each in written] == lines
+
+    play(story)
+
+
+def test_only_the_message_asks_to_wait_where_its_provider_does() -> None:
+    """A recipient who is greylisted keeps no other incident's mail waiting."""
+
+    async def story() -> None:
+        later = Delivery(result=DeliveryResult.RETRY, retry_after_s=60.0, retry_all=False)
+        mail = Scripted(later)
+        bench = Bench(a=mail)
+        bench.start()
+        bench.outbox.notice([incident(1), incident(2)])
+        await asyncio.sleep(30)
+        assert [name for _, name, _, _ in mail.said] == ["i1", "i2"]
+        await asyncio.sleep(60)
+        assert [name for _, name, _, _ in mail.said] == ["i1", "i2", "i1"]
         bench.stop()
 
     play(story)

@@ -52,7 +52,7 @@ def shape(text: str) -> str:
     # The page may go out a moment before the probes have seen the new release.
     text = re.sub(r"Revision: \S+", "Revision: known", text)
     # Which probe fails first, and whether it was looked into before the page, is chance.
-    text = re.sub(r"- \S+ diagnosis .*\n", "", text)
+    text = re.sub(r"- (\S+ )?diagnosis .*\n", "", text)
     text = re.sub(r"Release: .*", "Release: known", text)
     text = re.sub(r"Z (home|health|assets) in", "Z probe in", text)
     text = re.sub(r"lasts .* if errors", "lasts a while if errors", text)

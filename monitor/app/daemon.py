@@ -21,7 +21,9 @@ from monitor.app.vitals import Vitals
 from monitor.config.errors import ConfigErrors
 from monitor.config.plan import BoundProbe, Plan
 from monitor.confirmer import Confirmer, Subject
+from monitor.deadman import Beat, Deadman, Readings, unheard
 from monitor.incidents import Hidden, IncidentSettings
+from monitor.last_resort import LastResort
 from monitor.metrics import Telemetry
 from monitor.model import (
     Acknowledge,
@@ -45,6 +47,8 @@ from monitor.recovery import Lever, Recovery
 from monitor.rollback.guard import Evidence, RollbackPolicy
 from monitor.routing import Tempo
 from monitor.scheduler import Job, Scheduler
+from monitor.selftest import SelfTester, SelfTests
+from monitor.sinks import build_sink
 from monitor.slo.engine import DeploymentSpec, Engine
 from monitor.slo.sight import DARK, PROBER, proves_sight
 from monitor.store.base import IncidentHistory, State, StoreError
@@ -92,8 +96,13 @@ class App:
         self._ready = False
         self._changing = asyncio.Lock()
         self.engine = Engine(specs_of(plan), plan.rules, self._started_at, _targets(plan.witnesses))
+        settings = self._outbox_settings(plan)
+        last_resort = LastResort(around.last_resort, around.executor, telemetry)
         self.outbox = Outbox(
-            around.clock, around.store, self._outbox_settings(plan), telemetry, around.rng
+            around.clock, around.store, settings, telemetry, around.rng, last_resort=last_resort
+        )
+        self.selftest = SelfTester(
+            around.clock, around.store, self._self_tests(plan, settings), telemetry
         )
         self.recovery = Recovery(
             around.clock,
@@ -129,6 +138,7 @@ class App:
             around.clock, around.probes, self.pipeline.offer, telemetry, pulse
         )
         self._probe(plan, self._jobs(plan), self._witness_jobs(plan))
+        self.deadman = Deadman(around.clock, telemetry, self._readings, self._beat(plan))
 
     # --- life -------------------------------------------------------------------------------
 
@@ -149,6 +159,8 @@ class App:
                 self._spawn("vitals", functools.partial(self._watch_vitals, self._around.vitals))
             self._spawn("retention", self._forget_old)
             self._spawn("announcer", self.outbox.announce)
+            self._spawn("deadman", self.deadman.run)
+            self._spawn("selftest", self.selftest.run)
             self._spawn_workers()
             self._ready = True
 
@@ -181,11 +193,12 @@ class App:
             loop = asyncio.get_running_loop()
             plan = await loop.run_in_executor(self._around.executor, self._around.load_plan)
             # Everything that can fail is built before anything is replaced.
-            settings, levers, jobs, witnesses = (
+            settings, levers, jobs, witnesses, beat = (
                 self._outbox_settings(plan),
                 self._levers(plan),
                 self._jobs(plan),
                 self._witness_jobs(plan),
+                self._beat(plan),
             )
         except (ConfigErrors, OSError, ValueError) as error:
             log.error("reload refused, the old configuration stays:\n%s", error)  # noqa: TRY400
@@ -202,6 +215,8 @@ class App:
             _pipeline_settings(plan), specs_of(plan), plan.rules, _targets(plan.witnesses)
         )
         self._probe(plan, jobs, witnesses)
+        self.deadman.reconfigure(beat)
+        self.selftest.reconfigure(self._self_tests(plan, settings))
         self._spawn_workers()
         log.info("configuration reloaded")
         return None
@@ -335,6 +350,18 @@ class App:
             brief=functools.partial(brief, self.engine, actions=_actions(plan)),
         )
 
+    def _self_tests(self, plan: Plan, settings: OutboxSettings) -> SelfTests:
+        return SelfTests(
+            notifiers=settings.notifiers,
+            intervals_s={
+                name: config.self_test_s
+                for name, config in plan.channels.items()
+                if config.self_test_s is not None
+            },
+            service=plan.service,
+            page_url=plan.server.page_url,
+        )
+
     def _levers(self, plan: Plan) -> dict[str, Lever]:
         return {
             each.deployment.name: Lever(
@@ -365,6 +392,29 @@ class App:
         io = self._probe_io(plan)
         return [_job(bound, us, io) for bound in plan.witnesses]
 
+    def _beat(self, plan: Plan) -> Beat | None:
+        config = plan.deadman
+        if config is None:
+            return None
+        sink = build_sink(config, self._around.notify.http, self._around.check_in)
+        return Beat(sink=sink, interval_s=config.interval_s, limit_s=config.limit_s)
+
+    def _readings(self) -> Readings:
+        """Return what the dead man's switch goes by."""
+        late = {name for name, (owed, _) in self.outbox.backlog().items() if owed}
+        return Readings(
+            waiting=unheard(
+                self.incidents(),
+                self.outbox.rows(),
+                late,
+                self.plan.channels.keys(),
+                self._around.clock.now(),
+            ),
+            accepted={name: self.telemetry.accepted(name) for name in self.plan.channels},
+            stuck=self.live(),
+            durable=self.pipeline.durable,
+        )
+
     def _restore(self, state: State) -> None:
         now = self._around.clock.now()
         self._lost_at = state.lost_at
@@ -391,6 +441,7 @@ class App:
             log.exception("the stored heartbeats cannot be used; jobs have to report again")
         self.outbox.restore(state.incidents, state.owed)
         self.recovery.restore(state.rollbacks, state.incidents)
+        self.selftest.restore(state.tests)
 
     def _evidence(self, incident: Incident, history: Sequence[RollbackRecord]) -> Evidence:
         return gather(

@@ -11,13 +11,16 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiosmtplib
 import httpx2
+from sentry_sdk.crons import capture_checkin
 
 from monitor.app.clock import SystemClock
 from monitor.app.vitals import Vitals
 from monitor.config.plan import Plan
+from monitor.last_resort import FILE_NAME, Append, RotatingFile
 from monitor.model import Clock
 from monitor.notify.base import NotifyIO
 from monitor.probes.base import ProbeIO
@@ -25,6 +28,7 @@ from monitor.probes.resolver import Resolver
 from monitor.probes.sockets import Sockets
 from monitor.probes.stall import StallLog
 from monitor.rollback.base import HookIO
+from monitor.sinks import CheckIn
 from monitor.store.base import Store
 from monitor.store.sqlite import open_store
 
@@ -50,6 +54,10 @@ class Surroundings:
     """Reads the configuration again for a reload; raises ConfigErrors."""
     vitals: Vitals | None = None
     """What may be wrong with ourselves; None: nothing ever is."""
+    check_in: CheckIn = capture_checkin
+    """Tells Sentry that we live."""
+    last_resort: Append | None = None
+    """Adds a line to the file of last resort; None: the log has the line instead."""
     lag_interval_s: float = 5.0
     """How often the event loop's own delay is measured."""
 
@@ -108,6 +116,7 @@ async def real_surroundings(
                 executor=files,
                 load_plan=load_plan,
                 vitals=Vitals(),
+                last_resort=_last_resort(plan.storage.path),
                 lag_interval_s=LAG_INTERVAL_S,
             )
         await store.close()
@@ -118,3 +127,7 @@ async def real_surroundings(
         blocking.shutdown(wait=False, cancel_futures=True)
         files.shutdown(wait=False, cancel_futures=True)
         disk.shutdown(wait=True)
+
+
+def _last_resort(directory: Path | None) -> Append | None:
+    return None if directory is None else RotatingFile(directory / FILE_NAME)

@@ -60,6 +60,8 @@ class _Limiter:
         self._count = 0
 
     def pass_or_drop(self, event: Event, hint: Hint) -> Event | None:
+        if event.get("type") == "check_in":
+            return event
         if "exc_info" not in hint:
             # An error that we can explain (a refused reload, a full disk) is for the operator.
             return None

@@ -133,6 +133,7 @@ def _plan(
         shutdown_grace_s=settings.shutdown_grace_s,
         allowed_networks=settings.allowed_networks,
         sentry_dsn=settings.sentry.dsn if settings.sentry else None,
+        deadman=settings.deadman,
         files=tuple(sources.files),
         warnings=(
             *warnings,

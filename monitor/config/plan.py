@@ -16,6 +16,7 @@ from monitor.notify.base import ChannelConfig
 from monitor.probes.base import ProbeConfig, Reach
 from monitor.rollback.base import HookConfig
 from monitor.routing import EscalationStep, Route
+from monitor.sinks import DeadmanConfig
 from monitor.slo.alerting import AlertRule
 from monitor.slo.maintenance import Maintenance
 from monitor.slo.objective import Objective, Sla
@@ -112,6 +113,8 @@ class Plan:
     shutdown_grace_s: float
     allowed_networks: tuple[str, ...]
     sentry_dsn: Secret | None
+    deadman: DeadmanConfig | None
+    """Who outside hears that messages can be delivered."""
     files: tuple[Path, ...]
     warnings: tuple[str, ...]
     """What is allowed but probably not meant, one line each."""

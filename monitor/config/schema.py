@@ -33,6 +33,7 @@ from monitor.notify.base import ChannelConfig
 from monitor.probes.base import ProbeConfig
 from monitor.probes.http.fields import JsonPathText
 from monitor.rollback.base import HookConfig
+from monitor.sinks import DeadmanConfig
 
 AnyProbe = Annotated[ProbeConfig, OfAnyKind(ProbeConfig)]
 AnyChannel = Annotated[ChannelConfig, OfAnyKind(ChannelConfig)]
@@ -160,6 +161,16 @@ class SettingsModel(Model):
     shutdown_grace_s: Duration = 10.0
     allowed_networks: tuple[Network, ...] = ()
     sentry: SentryModel | None = None
+    deadman: DeadmanConfig | None = None
+
+    @model_validator(mode="after")
+    def _can_check_in(self) -> SettingsModel:
+        if self.deadman and self.deadman.kind == "sentry_cron" and self.sentry is None:
+            msg = (
+                "deadman of kind sentry_cron checks in with the DSN under sentry, which is missing"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class MonitorModel(SettingsModel):

@@ -14,10 +14,13 @@ from threading import Lock
 from typing import Any, Protocol, TextIO, runtime_checkable
 
 import httpx2
+from pydantic import field_validator
 
-from monitor.fields import Model
+from monitor.fields import Duration, Model
 from monitor.model import Delivery, Message, Release
 
+SHORTEST_SELF_TEST_S = 3600.0
+LONGEST_SELF_TEST_S = 60 * 86400.0
 SmtpSend = Callable[..., Awaitable[tuple[dict[str, Any], str]]]
 """`aiosmtplib.send`: returns (refused recipients, final reply)."""
 
@@ -79,6 +82,18 @@ class ChannelConfig(Model):
     """Configuration of one channel; each kind adds `kind: Literal[...]` and its own fields."""
 
     kind: str
+    self_test_s: Duration | None = None
+    """How often a test message goes through the channel; none without it. One that pages people
+    pages them with it."""
+
+    @field_validator("self_test_s")
+    @classmethod
+    def _is_rare(cls, interval_s: float | None) -> float | None:
+        # Attempts are kept for 90 days: that is how a restart knows of the last test.
+        if interval_s is not None and not SHORTEST_SELF_TEST_S <= interval_s <= LONGEST_SELF_TEST_S:
+            msg = "expected a time from 1h to 60d"
+            raise ValueError(msg)
+        return interval_s
 
     @abstractmethod
     def build(self, name: str, io: NotifyIO) -> Notifier:

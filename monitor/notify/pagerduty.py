@@ -113,12 +113,11 @@ class PagerDutyNotifier:
                 "previous_routing_keys, or resolve the incident in PagerDuty"
             )
             return Delivery(result=DeliveryResult.PERMANENT, detail=detail)
-        event = trigger(message) if action == "trigger" else {}
         limit_s = min(self._config.timeout_s, deadline_s)
-        name = dedup_key(message.incident.key)
-        delivery = await self._attempt(
-            key, lambda client: client.send_event(action, name, **event), limit_s, message.at
-        )
+        delivery = await self._tell(key, action, message, limit_s)
+        if message.reason is SendReason.TEST and delivery.result is DeliveryResult.DELIVERED:
+            # Nobody has to close what was only a test.
+            delivery = await self._tell(key, "resolve", message, limit_s)
         opened = delivery.result in {DeliveryResult.DELIVERED, DeliveryResult.UNCERTAIN}
         return Delivery(
             result=delivery.result,
@@ -133,6 +132,13 @@ class PagerDutyNotifier:
         limit_s = min(self._config.timeout_s, deadline_s)
         return await self._attempt(
             self._config.routing_key, lambda client: client.send_change_event(event), limit_s, at
+        )
+
+    async def _tell(self, key: Secret, action: str, message: Message, limit_s: float) -> Delivery:
+        event = trigger(message) if action == "trigger" else {}
+        name = dedup_key(message.incident.key)
+        return await self._attempt(
+            key, lambda client: client.send_event(action, name, **event), limit_s, message.at
         )
 
     def _opener(self, remote_key: str | None) -> Secret | None:

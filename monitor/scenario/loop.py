@@ -60,6 +60,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Start at time 0."""
         self._virtual_s = 0.0
         super().__init__(_JumpingSelector(self._jump))
+        # Of the system's clock it is 1 ns, which is lost beside half a year: a timer that is due
+        # would never be due.
+        self._clock_resolution = 1e-7
 
     def time(self) -> float:
         """Return virtual seconds since the loop was made."""

@@ -30,6 +30,7 @@ from monitor.scenario.hook import HookFake
 from monitor.scenario.pagerduty import PagerDutyFake
 from monitor.scenario.provider import Provider
 from monitor.scenario.receiver import Receiver, WebhookFake
+from monitor.scenario.sink import SinkFake
 from monitor.scenario.slack import SlackFake
 from monitor.scenario.slack_api import SlackApiFake
 from monitor.scenario.story import Step
@@ -75,6 +76,8 @@ class Receivers:
         self._hooks: dict[str, Receiver] = {}
         self._hook_configs: dict[str, HookConfig] = {}
         self._rollbacks: dict[str, Rollbacks] = {}
+        self.sink: SinkFake | None = None
+        """Who hears the dead man's beat; None: nobody."""
 
     def add(self, plan: Plan) -> None:
         """Make one fake for each channel and hook of `plan` that is new.
@@ -85,6 +88,10 @@ class Receivers:
         for name, config in plan.channels.items():
             if _is_new(name, config, self._configs, "channel"):
                 self._add_channel(name, config)
+        if plan.deadman is not None and plan.deadman.url is not None and self.sink is None:
+            url = urlsplit(plan.deadman.url.reveal())
+            self.sink = SinkFake(url.path, period_s=plan.deadman.interval_s)
+            self._serve(url.hostname, self.sink)
         for each in plan.deployments:
             name = each.deployment.name
             if each.rollback is None:

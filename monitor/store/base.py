@@ -131,6 +131,8 @@ class State:
     silences: Sequence[Silence] = ()
     born: Sequence[tuple[str, float]] = ()
     heartbeats: Sequence[HeartbeatRow] = ()
+    tests: Sequence[Attempt] = ()
+    """The latest self-test of each channel."""
     seen_at: float | None = None
     lost_at: float | None = None
     """When a damaged database was moved aside last, by this process or an earlier one, UTC s."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 
-from monitor.model import RollbackState, Told
+from monitor.model import RollbackState, SendReason, Told
 from monitor.store.base import Batch, IncidentHistory, State
 from monitor.store.rows import (
     ALERTS,
@@ -61,6 +61,10 @@ _LATEST_RELEASES = f"""SELECT id FROM (
     SELECT id, row_number() OVER (PARTITION BY deployment ORDER BY at DESC, id DESC) AS age
     FROM releases) WHERE age <= {LOAD_RELEASES}"""
 _LATEST_ROLLBACKS = f"SELECT id FROM rollbacks ORDER BY at DESC, id DESC LIMIT {LOAD_ROLLBACKS}"
+
+_LATEST_TESTS = f"""SELECT id FROM (
+    SELECT id, row_number() OVER (PARTITION BY channel ORDER BY at DESC, id DESC) AS age
+    FROM attempts WHERE reason = '{SendReason.TEST}') WHERE age = 1"""
 
 _OLD_INCIDENTS = f"""SELECT id FROM incidents WHERE resolved_at < ?
     AND id NOT IN (SELECT incident FROM owed WHERE {_TOLD_OR_MAYBE}) LIMIT ?"""
@@ -132,6 +136,7 @@ def load(connection: sqlite3.Connection, now: float) -> State:
         silences=SILENCES.read(connection, "ORDER BY at, id"),
         born=tuple((mark.name, mark.at) for mark in marks if mark.kind == _BORN),
         heartbeats=HEARTBEATS.read(connection),
+        tests=ATTEMPTS.read(connection, f"WHERE id IN ({_LATEST_TESTS})"),
         seen_at=seen_at,
     )
 

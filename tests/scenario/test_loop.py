@@ -66,3 +66,14 @@ def test_an_inline_job_hands_over_its_error() -> None:
 
     with pytest.raises(ValueError, match="invalid literal"):
         run(work())
+
+
+def test_short_waits_end_after_years() -> None:
+    """Beside a great time a nanosecond is lost; a timer that is due is due all the same."""
+
+    async def story() -> None:
+        for _ in range(3):
+            await asyncio.sleep(3 * 365 * 86400.0)
+            await asyncio.sleep(0.01)
+
+    run(story())

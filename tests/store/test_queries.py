@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,6 +113,17 @@ def test_history_is_newest_first_with_ledger_and_rollbacks(memory: Database, mak
     assert (first.rollbacks, second.rollbacks) == ((make.rollback(),), ())
     assert [each.incident.id for each in memory.history(100, "i3")] == ["i3"]
     assert memory.history(100, "none") == ()
+
+
+def test_the_latest_self_test_of_each_channel_is_loaded(memory: Database, make: Any) -> None:
+    """Pages in the ledger are none, and older tests are history."""
+    tests = [
+        replace(make.attempt("t1", at=at), channel=channel, reason=SendReason.TEST)
+        for channel, at in (("slack", 1.0), ("slack", 3.0), ("email", 2.0))
+    ]
+    memory.commit(Batch(attempts=(*tests, make.attempt("i1", at=9.0))))
+    found = {(each.channel, each.at) for each in memory.load(make.now).tests}
+    assert found == {("slack", 3.0), ("email", 2.0)}
 
 
 def put_bucket(database: Database, *buckets: BucketRow) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, cast
 
 from monitor.incidents import Incidents, IncidentSettings
+from monitor.last_resort import LastResort
 from monitor.metrics import Telemetry
 from monitor.model import (
     Acknowledge,
@@ -37,7 +38,7 @@ from monitor.model import (
 )
 from monitor.outbox import Outbox, OutboxSettings
 from monitor.routing import EscalationStep, Tempo
-from monitor.scenario.loop import VirtualClock
+from monitor.scenario.loop import InlineExecutor, VirtualClock
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
 from monitor.slo.engine import DeploymentSpec, Engine
@@ -270,7 +271,12 @@ class History:
         self.store = RiskyStore(self._disk, self.chaos)
         self._engine.firing = dict(self._disk.firing)
         self.outbox = Outbox(
-            self.clock, cast("Any", self.store), self._outbox_settings(), Telemetry(), self.rng
+            self.clock,
+            cast("Any", self.store),
+            self._outbox_settings(),
+            Telemetry(),
+            self.rng,
+            last_resort=LastResort(lambda _line: None, InlineExecutor(), Telemetry()),
         )
         self.book = Incidents(cast("Engine", self._engine), self._settings())
         incidents = list(self._disk.incidents.values())

@@ -30,6 +30,8 @@ from tests.web.world import NOW, RULES, SPECS, World
 
 BASE_UNITS = ("seconds", "ratio", "info", "total")
 UNITLESS = {
+    *("monitor_channel_broken", "monitor_channel_self_test_success"),
+    *("monitor_deadman_beating", "monitor_silences_active"),
     "monitor_alerts",
     "monitor_alert_no_data",
     "monitor_blind",
