@@ -13,6 +13,7 @@ from typing import Any
 
 from monitor.model import SendReason
 from monitor.notify.render import CAUTION
+from monitor.scenario.alertmanager import AlertmanagerFake
 from monitor.scenario.pagerduty import PagerDutyFake
 
 _TITLE = re.compile(
@@ -79,10 +80,30 @@ def heard_by_pagerduty(fake: PagerDutyFake) -> list[Heard]:
     for incident in fake.incidents:
         payload = incident.events[0]["payload"]
         subject = f"{payload['class']} on {payload['source']}"
-        ends = [(incident.opened_at, SendReason.FIRST), (incident.resolved_at, SendReason.RESOLVED)]
-        told += [
-            (at, Heard(subject=subject, since=payload["timestamp"], reason=reason, marked=False))
-            for at, reason in ends
-            if at is not None
-        ]
+        told += _course(subject, payload["timestamp"], incident.opened_at, incident.resolved_at)
+    return _in_order(told)
+
+
+def heard_by_alertmanager(fake: AlertmanagerFake) -> list[Heard]:
+    """Return the beginnings and ends of alerts there; what was merged by its labels is one."""
+    told = []
+    for episode in fake.episodes:
+        subject = f"{episode.labels['alertname']} on {episode.labels['deployment']}"
+        since = episode.posts[0]["annotations"]["since"]
+        told += _course(subject, since, episode.opened_at, episode.resolved_at)
+    return _in_order(told)
+
+
+def _course(
+    subject: str, since: str, opened_at: float, resolved_at: float | None
+) -> list[tuple[float, Heard]]:
+    ends = [(opened_at, SendReason.FIRST), (resolved_at, SendReason.RESOLVED)]
+    return [
+        (at, Heard(subject=subject, since=since, reason=reason, marked=False))
+        for at, reason in ends
+        if at is not None
+    ]
+
+
+def _in_order(told: list[tuple[float, Heard]]) -> list[Heard]:
     return [heard for _, heard in sorted(told, key=lambda each: each[0])]
