@@ -16,6 +16,7 @@ import pytest
 
 from monitor.fields import Secret
 from monitor.model import Delivery, DeliveryResult
+from monitor.notify.alertmanager import AlertmanagerConfig
 from monitor.notify.base import ChannelConfig, NotifyIO
 from monitor.notify.console import ConsoleConfig
 from monitor.notify.email import EmailConfig
@@ -49,10 +50,15 @@ def webhook(url: str) -> Raw:
     return {"kind": "webhook", "url": f"{url}/hook?token={CANARY}", "secrets": secrets}
 
 
+def alertmanager(url: str) -> Raw:
+    return {"kind": "alertmanager", "url": url, "token": Secret(CANARY, "env AM")}
+
+
 HTTP_KINDS: dict[type[ChannelConfig], Callable[[str], Raw]] = {
     SlackConfig: slack,
     PagerDutyConfig: pagerduty,
     WebhookConfig: webhook,
+    AlertmanagerConfig: alertmanager,
 }
 
 
