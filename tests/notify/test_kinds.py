@@ -17,6 +17,7 @@ import pytest
 from monitor.fields import Secret
 from monitor.model import Delivery, DeliveryResult
 from monitor.notify.alertmanager import AlertmanagerConfig
+from monitor.notify.apprise import AppriseConfig
 from monitor.notify.base import ChannelConfig, NotifyIO
 from monitor.notify.console import ConsoleConfig
 from monitor.notify.email import EmailConfig
@@ -156,7 +157,9 @@ async def test_a_server_that_repeats_the_mail_password(
 
 
 @pytest.mark.parametrize(
-    "config", [ConsoleConfig, EmailConfig, *HTTP_KINDS], ids=lambda config: config.__name__
+    "config",
+    [AppriseConfig, ConsoleConfig, EmailConfig, *HTTP_KINDS],
+    ids=lambda config: config.__name__,
 )
 def test_schemas_are_whole(config: type[ChannelConfig]) -> None:
     """Editors complete every kind: its name is fixed, durations are text, no key is unknown."""
