@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -41,10 +41,13 @@ _BROADCAST = re.compile(r"@(?=channel|here|everyone|all)", re.IGNORECASE)
 class SlackConfig(ChannelConfig):
     """Posts to one Slack channel through an incoming webhook."""
 
+    example: ClassVar[str] = "{kind: slack, url: {env: SLACK_WEBHOOK}}"
+
     kind: Literal["slack"]
     url: Secret
     """Address of the webhook; whoever knows it can post."""
     timeout_s: Duration = Field(alias="timeout", default=15.0)
+    """How long one attempt may take."""
 
     @field_validator("url")
     @classmethod
