@@ -30,7 +30,7 @@ bench: $(BIN)/.installed
 	@$(BIN)/python bench/run.py $(BENCH)
 
 docs: $(BIN)/.installed
-	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m docs.generate
 
 format: $(BIN)/.installed
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

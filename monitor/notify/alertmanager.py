@@ -1,48 +1,102 @@
-"""An Alertmanager that is there already, by its API v2: existing estates keep their routing.
+"""An existing Alertmanager, by `/api/v2/alerts`: estates that have one keep their routing.
 
-Owns the request and what its statuses mean. Alerts are sent again while they fire, as Prometheus
-does; each has an end of its own, so that those of a monitor that died end by themselves.
+Owns the alerts as Alertmanager takes them and what its statuses mean. An alert there is its
+labels, so these stay the same from the first message of an incident to its last; whatever changes
+is an annotation. A firing alert is good for four reminders: when we are dead, Alertmanager
+resolves it by itself. That compares our time with its own, so both clocks must be right.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-import httpx2
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
 from monitor.fields import Duration, Secret
-from monitor.model import Delivery, DeliveryResult, IncidentAlert, Message
+from monitor.model import (
+    Delivery,
+    DeliveryResult,
+    Incident,
+    IncidentAlert,
+    Message,
+    SendReason,
+)
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import Address, Answer, Endpoint, described, post
 from monitor.notify.render import render
-from monitor.notify.words import fit, fit_line, iso, measured, one_line
+from monitor.notify.words import fit, fit_line, iso, measured
 
-RESEND_S = 60.0
-VALID_S = 4 * RESEND_S
-"""An alert that is not sent again for so long is over, as far as Alertmanager knows."""
 PATH = "/api/v2/alerts"
-VALUE_LIMIT = 1024
+RESEND_S = 60.0
+RESENDS_VALID = 4
+"""Reminders that may get lost before Alertmanager takes the alert for resolved."""
+ENDED_KEPT_S = 900.0
+"""How long an alert that ended is sent along while others of its incident fire."""
+LABEL_LIMIT = 1000
+ANNOTATION_LIMIT = 2000
+NAME_LIMIT = 100
+MORE_LIMIT = 40
+"""Labels, annotations or values of one alert that come from configuration or measurement."""
 
-_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class AlertmanagerConfig(ChannelConfig):
-    """Hands alerts to an Alertmanager, which routes, groups and silences them."""
+    """Sends alerts to an Alertmanager (or what takes the same, such as Mimir).
+
+    Alertmanager groups, routes and silences them as it does those of Prometheus. Each alert of an
+    incident is one alert there, with the labels `alertname`, `deployment`, `environment`,
+    `service`, `severity`, `priority` and those of its rule. While it fires it is sent again every
+    minute; four minutes without us, and Alertmanager resolves it.
+    """
+
+    example: ClassVar[str] = "{kind: alertmanager, url: 'http://alertmanager.shop.test:9093'}"
 
     kind: Literal["alertmanager"]
     url: Address
-    """Where it is, with its path prefix if it has one; user:password@ is sent as basic auth."""
-    timeout_s: Duration = 15.0
+    """Its address, with the prefix of its routes if it has one, without `/api/v2`."""
+    username: str | None = None
+    """For basic authentication, together with `password`."""
+    password: Secret | None = None
+    """The password of `username`."""
+    token: Secret | None = None
+    """Bearer token, instead of a user's name and password."""
+    timeout_s: Duration = Field(alias="timeout", default=15.0)
+    """How long one attempt may take."""
 
     @field_validator("url")
     @classmethod
-    def _is_address(cls, url: Secret) -> Secret:
-        Endpoint.parse(url)
+    def _is_base(cls, url: Secret) -> Secret:
+        if b"?" in Endpoint.parse(url).target or "#" in url.reveal():
+            msg = "expected an address without query and fragment"
+            raise ValueError(msg)
         return url
+
+    @model_validator(mode="after")
+    def _credentials_are_complete(self) -> AlertmanagerConfig:
+        if (self.username is None) != (self.password is None):
+            msg = "expected username and password together, or neither"
+            raise ValueError(msg)
+        ways = (self.username, self.token, Endpoint.parse(self.url).auth)
+        if sum(way is not None for way in ways) > 1:
+            msg = "expected one way to sign in: username and password, token, or a user in the url"
+            raise ValueError(msg)
+        return self
+
+    def endpoint(self) -> Endpoint:
+        """Return where alerts are posted to, with the user who posts them."""
+        whole = Secret(self.url.reveal().strip().rstrip("/") + PATH, self.url.source)
+        endpoint = Endpoint.parse(whole)
+        if self.password is None:
+            return endpoint
+        secrets = (self.password.reveal(), *endpoint.secrets)
+        return replace(
+            endpoint, auth=(self.username or "", self.password.reveal()), secrets=secrets
+        )
 
     def build(self, name: str, io: NotifyIO) -> Notifier:  # noqa: ARG002 - the contract of kinds
         """Return the notifier."""
@@ -61,67 +115,122 @@ class AlertmanagerNotifier:
 
     def __init__(self, config: AlertmanagerConfig, io: NotifyIO) -> None:
         """Use `config` with the client of `io`."""
-        endpoint = Endpoint.parse(config.url)
-        target = endpoint.target.partition(b"?")[0].rstrip(b"/") + PATH.encode()
-        self._endpoint = replace(endpoint, target=target)
+        self._endpoint = config.endpoint()
+        self._headers = {"content-type": "application/json", "user-agent": "slo-monitor"}
+        self._secrets = self._endpoint.secrets
+        if config.token is not None:
+            self._headers["authorization"] = f"Bearer {config.token.reveal()}"
+            self._secrets = (config.token.reveal(), *self._secrets)
         self._timeout_s = config.timeout_s
         self._http = io.http
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:  # noqa: ARG002 - labels are the key
-        """Post the alerts once."""
-        answer = await post(
-            self._http,
-            self._endpoint,
-            json.dumps(payload(message)).encode(),
-            {"content-type": "application/json"},
-            min(self._timeout_s, deadline_s),
-        )
+        """Post the alerts of `message` once."""
+        body = json.dumps(alerts(message)).encode()
+        limit_s = min(self._timeout_s, deadline_s)
+        answer = await post(self._http, self._endpoint, body, self._headers, limit_s)
         return answer if isinstance(answer, Delivery) else self._judge(answer, message.at)
 
     def _judge(self, answer: Answer, now: float) -> Delivery:
-        delivery = answer.delivery(described(answer, self._endpoint.secrets), now)
-        if delivery.result is DeliveryResult.DELIVERED and answer.status != httpx2.codes.OK:
-            detail = f"expected 200 of an Alertmanager, got {delivery.detail}"
+        detail = described(answer, self._secrets)
+        is_page = answer.headers.get("content-type", "").startswith("text/html")
+        delivery = answer.delivery(detail, now)
+        if delivery.result is DeliveryResult.DELIVERED and is_page:
+            # Alertmanager takes alerts without a word: a login page is not its answer.
             return Delivery(result=DeliveryResult.PERMANENT, detail=detail)
         return delivery
 
 
-def payload(message: Message) -> list[dict[str, Any]]:
-    """Return the alerts of the message's incident as Alertmanager takes them."""
+def alerts(message: Message) -> list[dict[str, Any]]:
+    """Return `message` as the body of the request: one alert for each of its incident's.
+
+    One that ended a while ago is left out until the whole incident is over: Alertmanager has
+    resolved it by then, even if it never heard of it.
+    """
     incident = message.incident
-    alerts = incident.alerts or (incident.lead,)
-    links = render(replace(message, incident=replace(incident, alerts=()))).links
-    return [_alert(each, message, links[0][1] if links else "") for each in alerts]
+    every = incident.alerts or (incident.lead,)
+    recent = tuple(
+        alert
+        for alert in every
+        if alert.resolved_at is None or message.at - alert.resolved_at < ENDED_KEPT_S
+    )
+    told = every if message.reason is SendReason.RESOLVED else recent or every
+    return [_alert(message, alert) for alert in told]
 
 
-def _alert(alert: IncidentAlert, message: Message, link: str) -> dict[str, Any]:
-    incident = message.incident
-    labels = {
-        **{_label_name(name): fit_line(value, VALUE_LIMIT) for name, value in alert.labels.items()},
-        "alertname": fit_line(alert.rule, VALUE_LIMIT) or "unnamed",
-        "deployment": fit_line(alert.deployment, VALUE_LIMIT),
-        "environment": fit_line(incident.environment, VALUE_LIMIT),
-        "service": fit_line(incident.service, VALUE_LIMIT),
+def label_name(text: str) -> str:
+    """Return `text` as a name that Alertmanager takes: `[a-zA-Z_][a-zA-Z0-9_]*`, never empty."""
+    name = _NOT_IN_NAMES.sub("_", text[:NAME_LIMIT])
+    return f"_{name}" if not name or name[0].isdigit() else name
+
+
+def _alert(message: Message, alert: IncidentAlert) -> dict[str, Any]:
+    ended_at = message.incident.resolved_at if alert.resolved_at is None else alert.resolved_at
+    ends_at = message.at + RESENDS_VALID * RESEND_S if ended_at is None else ended_at
+    content: dict[str, Any] = {
+        "labels": _labels(message.incident, alert),
+        "annotations": _annotations(message, alert),
+        "startsAt": iso(alert.opened_at),
+        # An end before the beginning is refused.
+        "endsAt": iso(max(ends_at, alert.opened_at)),
+    }
+    page = dict(render(message).links).get("Live page")
+    return content if page is None else {**content, "generatorURL": page}
+
+
+def _labels(incident: Incident, alert: IncidentAlert) -> dict[str, str]:
+    own = {
+        "alertname": fit_line(alert.rule, LABEL_LIMIT) or "unnamed",
+        "deployment": alert.deployment,
+        # An incident, and all the more a digest, may span deployments.
+        "environment": alert.environment or incident.environment,
+        "service": alert.service or incident.service,
         "severity": alert.severity.value,
+        "priority": alert.priority.value,
     }
-    values = "\n".join(f"{name} = {measured(name, it)}" for name, it in alert.values.items())
-    annotations = {
-        **{_label_name(name): fit(value, VALUE_LIMIT) for name, value in alert.annotations.items()},
-        "summary": fit(alert.summary, VALUE_LIMIT),
-        "condition": fit(alert.condition, VALUE_LIMIT),
-        "measured": fit(values, VALUE_LIMIT),
-        "incident": one_line(incident.id),
-    }
-    ends_at = message.at + VALID_S if alert.resolved_at is None else alert.resolved_at
-    document: dict[str, Any] = {
-        "labels": {name: value for name, value in labels.items() if value},
-        "annotations": {name: value for name, value in annotations.items() if value},
-        "startsAt": iso(min(alert.started_at, ends_at)),
-        "endsAt": iso(ends_at),
-    }
-    return document | ({"generatorURL": link} if link else {})
+    more = list(alert.labels.items())[:MORE_LIMIT]
+    return _named([*own.items(), *more], LABEL_LIMIT)
 
 
-def _label_name(name: str) -> str:
-    cleaned = _NOT_IN_A_NAME.sub("_", name)[:VALUE_LIMIT]
-    return cleaned if cleaned and not cleaned[0].isdigit() else f"_{cleaned}"
+def _annotations(message: Message, alert: IncidentAlert) -> dict[str, str]:
+    values = [
+        f"{fit_line(name, NAME_LIMIT)} = {measured(name, value)}"
+        for name, value in list(alert.values.items())[:MORE_LIMIT]
+    ]
+    own = [
+        ("summary", alert.summary),
+        ("condition", alert.condition),
+        ("measured", "\n".join(values)),
+        ("since", iso(alert.started_at)),
+        ("resolved_because", alert.resolve_reason),
+        ("incident", message.incident.id),
+    ]
+    written = list(alert.annotations.items())[:MORE_LIMIT]
+    return _named([*own, *written, *_matters(message, alert)], ANNOTATION_LIMIT)
+
+
+def _matters(message: Message, alert: IncidentAlert) -> Iterator[tuple[str, str]]:
+    """Yield what concerns the incident as a whole: the alert that leads it says so."""
+    incident = message.incident
+    if (alert.rule, alert.deployment) != (incident.rule, incident.deployment):
+        return
+    yield "revision", incident.revision or ""
+    yield "notes", "\n".join(render(message).notes)
+    if incident.acknowledgement is not None:
+        yield "acknowledged_by", incident.acknowledgement.by
+    if message.brief is not None:
+        yield from _lower(message.brief.facts[:MORE_LIMIT])
+        yield from _lower(message.brief.links[:MORE_LIMIT])
+
+
+def _lower(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((name.lower(), text) for name, text in pairs)
+
+
+def _named(pairs: Iterable[tuple[str, str]], limit: int) -> dict[str, str]:
+    """Return `pairs` with good names and clean texts, empty ones left out; the first of a name."""
+    found: dict[str, str] = {}
+    for name, text in pairs:
+        if cleaned := fit(text, limit):
+            found.setdefault(label_name(name), cleaned)
+    return found

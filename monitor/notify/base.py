@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Protocol, TextIO, runtime_checkable
+from typing import Any, ClassVar, Protocol, TextIO, runtime_checkable
 
 import httpx2
 from pydantic import field_validator
@@ -80,6 +80,9 @@ class Announcer(Protocol):
 
 class ChannelConfig(Model):
     """Configuration of one channel; each kind adds `kind: Literal[...]` and its own fields."""
+
+    example: ClassVar[str] = ""
+    """YAML of one channel of the kind, for the documentation; secrets as references."""
 
     kind: str
     self_test_s: Duration | None = None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Literal, TextIO
+from typing import ClassVar, Literal, TextIO
 
 from pydantic import Field
 
@@ -30,10 +30,13 @@ TURN_S = 0.5
 class ConsoleConfig(ChannelConfig):
     """Writes to the console, and to a file of JSON lines when `path` is set."""
 
+    example: ClassVar[str] = "{kind: console, path: inbox.jsonl}"
+
     kind: Literal["console"]
     path: str | None = None
     """File to append one JSON document a line to; created when missing."""
     timeout_s: Duration = Field(alias="timeout", default=5.0)
+    """How long one attempt may take."""
 
     def build(self, name: str, io: NotifyIO) -> Notifier:
         """Return the notifier."""

@@ -13,7 +13,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import aiosmtplib
 from pydantic import Field, field_validator, model_validator
@@ -41,8 +41,18 @@ _PERMANENT = range(500, 600)
 class EmailConfig(ChannelConfig):
     """Sends mail through an SMTP server."""
 
+    example: ClassVar[str] = """
+kind: email
+host: smtp.shop.test
+username: monitor
+password: {env: SMTP_PASSWORD}
+from: monitor@shop.test
+to: [oncall@shop.test]
+"""
+
     kind: Literal["email"]
     host: str
+    """Name of the server, as its certificate says."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """587 with STARTTLS, 465 with implicit TLS, 25 without, when left out."""
     tls: Literal["starttls", "implicit", "insecure"] = "starttls"
@@ -50,10 +60,15 @@ class EmailConfig(ChannelConfig):
     ca_file: str | None = None
     """PEM file of the authorities to trust instead of the system's."""
     username: str | None = None
+    """Who signs in, together with `password`."""
     password: Secret | None = None
+    """The password of `username`."""
     sender: str = Field(alias="from")
+    """The address that mails come from."""
     recipients: Annotated[tuple[str, ...], Field(alias="to", strict=False, min_length=1)]
+    """Who gets each mail, one address at least."""
     timeout_s: Duration = Field(alias="timeout", default=30.0)
+    """How long one attempt may take."""
 
     @field_validator("sender")
     @classmethod

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import httpx2
 from pagerduty import Error, EventsApiV2Client
@@ -47,6 +47,8 @@ _SEVERITY = {
 class PagerDutyConfig(ChannelConfig):
     """Opens, acknowledges and resolves PagerDuty incidents through an Events API v2 integration."""
 
+    example: ClassVar[str] = "{kind: pagerduty, routing_key: {env: PAGERDUTY_ROUTING_KEY}}"
+
     kind: Literal["pagerduty"]
     routing_key: Secret
     """Integration key of the service, 32 characters."""
@@ -57,6 +59,7 @@ class PagerDutyConfig(ChannelConfig):
     base_url: str | None = None
     """Address of the Events API; the US service region's when left out."""
     timeout_s: Duration = Field(alias="timeout", default=15.0)
+    """How long one attempt may take."""
 
     @field_validator("routing_key")
     @classmethod

@@ -7,7 +7,7 @@ message: it says of itself that it may be one.
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -25,10 +25,13 @@ _QUIET = {"link_names": False, "unfurl_links": False, "unfurl_media": False}
 class SlackConfig(ChannelConfig):
     """Posts to one Slack channel through an incoming webhook."""
 
+    example: ClassVar[str] = "{kind: slack, url: {env: SLACK_WEBHOOK}}"
+
     kind: Literal["slack"]
     url: Secret
     """Address of the webhook; whoever knows it can post."""
     timeout_s: Duration = Field(alias="timeout", default=15.0)
+    """How long one attempt may take."""
 
     @field_validator("url")
     @classmethod

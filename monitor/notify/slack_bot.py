@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -55,13 +55,19 @@ _KEY = re.compile(r"(?P<channel>[A-Z0-9]{3,21}):(?P<ts>[0-9]{1,20}\.[0-9]{1,10})
 class SlackBotConfig(ChannelConfig):
     """Posts to one Slack channel as a bot: one message an incident, kept up to date."""
 
+    example: ClassVar[str] = (
+        "{kind: slack_bot, token: {env: SLACK_BOT_TOKEN}, channel: C0123456789}"
+    )
+
     kind: Literal["slack_bot"]
     token: Secret
     """Bot token (`xoxb-...`) with the scope `chat:write`; the bot is a member of the channel."""
     channel: str
     """Id of the channel (`C0123456789`), from the end of its link."""
     base_url: str = "https://slack.com"
+    """Where the Web API is, for what speaks the same."""
     timeout_s: Duration = Field(alias="timeout", default=15.0)
+    """How long one attempt may take."""
 
     @field_validator("token")
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import httpx2
 from pydantic import Field, field_validator
@@ -25,11 +25,19 @@ from monitor.signature import sign, signing_key
 class WebhookConfig(ChannelConfig):
     """Posts signed JSON to an address of yours."""
 
+    example: ClassVar[str] = """
+kind: webhook
+url: https://hooks.shop.test/alerts
+secrets: [{env: WEBHOOK_SECRET}]
+"""
+
     kind: Literal["webhook"]
     url: Address
+    """Where to post; the whole address is treated as a secret."""
     secrets: Annotated[tuple[Secret, ...], Field(strict=False)] = ()
     """Signing secrets (`whsec_...` or any text), several while one is rotated; none: unsigned."""
     timeout_s: Duration = Field(alias="timeout", default=15.0)
+    """How long one attempt may take."""
 
     @field_validator("url")
     @classmethod

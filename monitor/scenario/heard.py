@@ -13,6 +13,7 @@ from typing import Any
 
 from monitor.model import SendReason
 from monitor.notify.render import CAUTION
+from monitor.scenario.alertmanager import AlertmanagerFake
 from monitor.scenario.pagerduty import PagerDutyFake
 
 _TITLE = re.compile(
@@ -86,6 +87,21 @@ def heard_by_pagerduty(fake: PagerDutyFake) -> list[Heard]:
         ]
         told += [
             (at, Heard(subject=subject, since=payload["timestamp"], reason=reason, marked=False))
+            for at, reason in ends
+            if at is not None
+        ]
+    return [heard for _, heard in sorted(told, key=lambda each: each[0])]
+
+
+def heard_by_alertmanager(fake: AlertmanagerFake) -> list[Heard]:
+    """Return the beginnings and ends of alerts there; what was merged by its labels is one."""
+    told = []
+    for episode in fake.episodes:
+        subject = f"{episode.labels['alertname']} on {episode.labels['deployment']}"
+        since = episode.posts[0]["annotations"]["since"]
+        ends = [(episode.opened_at, SendReason.FIRST), (episode.resolved_at, SendReason.RESOLVED)]
+        told += [
+            (at, Heard(subject=subject, since=since, reason=reason, marked=False))
             for at, reason in ends
             if at is not None
         ]

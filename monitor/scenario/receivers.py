@@ -6,6 +6,7 @@ Owns which fake stands for which kind. A kind without a fake (a local command) c
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 from monitor.config.plan import DeploymentPlan, Plan
 from monitor.model import SendReason
+from monitor.notify.alertmanager import AlertmanagerConfig
 from monitor.notify.base import ChannelConfig
 from monitor.notify.console import ConsoleConfig
 from monitor.notify.email import EmailConfig
@@ -24,8 +26,15 @@ from monitor.notify.webhook import WebhookConfig
 from monitor.rollback.base import HookConfig
 from monitor.rollback.github import GithubHookConfig
 from monitor.rollback.webhook import WebhookHookConfig
+from monitor.scenario.alertmanager import AlertmanagerFake
 from monitor.scenario.github import GitHubFake
-from monitor.scenario.heard import Heard, heard_by_pagerduty, heard_in, heard_in_document
+from monitor.scenario.heard import (
+    Heard,
+    heard_by_alertmanager,
+    heard_by_pagerduty,
+    heard_in,
+    heard_in_document,
+)
 from monitor.scenario.hook import HookFake
 from monitor.scenario.pagerduty import PagerDutyFake
 from monitor.scenario.provider import Provider
@@ -145,6 +154,10 @@ class Receivers:
         if isinstance(fake, PagerDutyFake):
             count, still = len(fake.incidents), len(fake.open_incidents)
             return {"opened": count, "resolved": count - still, "still_open": still}
+        if isinstance(fake, AlertmanagerFake):
+            count = len(fake.episodes)
+            still = sum(each.resolved_at is None for each in fake.episodes)
+            return {"opened": count, "resolved": count - still, "still_open": still}
         heard = self.heard(channel)
         return {
             "opened": sum(each.reason is SendReason.FIRST for each in heard),
@@ -157,6 +170,8 @@ class Receivers:
         config, fake = self._configs[channel], self._fakes.get(channel)
         if isinstance(fake, PagerDutyFake):
             return heard_by_pagerduty(fake)
+        if isinstance(fake, AlertmanagerFake):
+            return heard_by_alertmanager(fake)
         if isinstance(config, ConsoleConfig):
             blocks = self._console.getvalue().split("\n--- ")
             texts = [block for block in blocks if block.startswith(f"{channel} ---")]
@@ -192,6 +207,12 @@ class Receivers:
                 url = urlsplit(config.url.reveal())
                 secrets = [secret.reveal() for secret in config.secrets]
                 fake = WebhookFake(*secrets, path=url.path)
+            case AlertmanagerConfig():
+                url = urlsplit(config.url.reveal())
+                fake = AlertmanagerFake(
+                    path=config.endpoint().target.decode("ascii"),
+                    authorization=_authorization(config),
+                )
             case PagerDutyConfig():
                 url = urlsplit(config.base_url or PAGERDUTY)
                 keys = [config.routing_key, *config.previous_routing_keys]
@@ -225,6 +246,13 @@ def _is_new(name: str, config: T, known: dict[str, T], what: str) -> bool:
     is_new = name not in known
     known[name] = config
     return is_new
+
+
+def _authorization(config: AlertmanagerConfig) -> str | None:
+    if config.token is not None:
+        return f"Bearer {config.token.reveal()}"
+    user = config.endpoint().auth
+    return user and f"Basic {b64encode(':'.join(user).encode()).decode()}"
 
 
 def _mail_text(mail: EmailMessage) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from docs.channels import ANSWER, EXAMPLE
 from monitor.scenario.pagerduty import PagerDutyFake
 from monitor.scenario.slack import SlackFake
 from tests.cli.conftest import CONFIG, Run, aside
@@ -73,3 +74,16 @@ def test_an_unknown_channel(run: Run, write: Callable[..., Path]) -> None:
     assert (result.code, result.out) == (2, "")
     assert "'slak'" in result.err
     assert "configured: slack" in result.err
+
+
+def test_the_example_of_the_documentation(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/channels.md shows is what happens."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "monitor.yml"
+    path.write_text(EXAMPLE)
+    result = run("notify", "test", "inbox", "--config", path)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith(f"{ANSWER}\n")
+    assert "Nothing is wrong" in next(tmp_path.rglob("inbox.jsonl")).read_text()

@@ -16,6 +16,8 @@ import pytest
 
 from monitor.fields import Secret
 from monitor.model import DeliveryResult
+from monitor.notify.alertmanager import AlertmanagerConfig
+from monitor.notify.apprise import AppriseConfig
 from monitor.notify.base import ChannelConfig, NotifyIO
 from monitor.notify.console import ConsoleConfig
 from monitor.notify.email import EmailConfig
@@ -55,11 +57,16 @@ def webhook(url: str) -> Raw:
     return {"kind": "webhook", "url": f"{url}/hook?token={CANARY}", "secrets": secrets}
 
 
+def alertmanager(url: str) -> Raw:
+    return {"kind": "alertmanager", "url": url, "token": Secret(CANARY, "env AM")}
+
+
 HTTP_KINDS: dict[type[ChannelConfig], Callable[[str], Raw]] = {
     SlackConfig: slack,
     SlackBotConfig: slack_bot,
     PagerDutyConfig: pagerduty,
     WebhookConfig: webhook,
+    AlertmanagerConfig: alertmanager,
 }
 
 
@@ -160,7 +167,9 @@ async def test_a_server_that_repeats_the_mail_password(
 
 
 @pytest.mark.parametrize(
-    "config", [ConsoleConfig, EmailConfig, *HTTP_KINDS], ids=lambda config: config.__name__
+    "config",
+    [AppriseConfig, ConsoleConfig, EmailConfig, *HTTP_KINDS],
+    ids=lambda config: config.__name__,
 )
 def test_schemas_are_whole(config: type[ChannelConfig]) -> None:
     """Editors complete every kind: its name is fixed, durations are text, no key is unknown."""
