@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from monitor.cli.main import commands
+from monitor.incidents import CHANNEL_BROKEN
 from monitor.slo.burn import default_tiers, plain
 from monitor.slo.objective import DAY_S
 from monitor.slo.sight import PROBER_BLIND
@@ -21,8 +22,8 @@ RULES = {
     rule["name"]: rule for rule in yaml.safe_load(Path("rules/alerts.yml").read_text())["alerts"]
 }
 TIERS = {f"burn_{tier.name}": tier for tier in default_tiers(Fraction("0.999"), 30 * DAY_S)}
-ABOUT_OURSELVES = {PROBER_BLIND, "channel_broken", "page_owed", "escalation_late"}
-COMMANDS = {command.name for command in commands()} | {"ack", "incidents", "silence"}
+ABOUT_OURSELVES = {PROBER_BLIND, CHANNEL_BROKEN}
+COMMANDS = {command.name for command in commands()}
 PARTS = ["What it means", "Look first", "What to do", "When it ends"]
 
 
