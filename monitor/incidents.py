@@ -6,8 +6,10 @@ silences and the escalation. Sends nothing, stores nothing; time is an argument.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from monitor.inhibition import TIERS, Inhibition, covering, inhibiting
 from monitor.matching import labels_of, matches
@@ -23,6 +25,7 @@ from monitor.model import (
     Silence,
     Transition,
 )
+from monitor.notify.words import measured
 from monitor.routing import (
     EVERYTHING,
     EscalationStep,
@@ -38,10 +41,11 @@ from monitor.routing import (
     open_own_incident,
     routed,
 )
-from monitor.slo.alerting import AlertRule
+from monitor.slo.alerting import AlertRule, rule_name
 from monitor.slo.burning import BurnCondition
 from monitor.slo.engine import Engine
 from monitor.slo.sight import PROBER, PROBER_BLIND
+from monitor.templates import VALUE, TemplateError, fill
 
 CLOSED_KEPT = 200
 """Recently closed incidents kept in memory for the page."""
@@ -241,10 +245,11 @@ class Incidents:
             rule,
             rule.channels,
             self._engine.specs[transition.deployment].deployment,
-            rollback=where in self.settings.rollback_rules,
+            rollback=(rule_name(rule.name), where[1]) in self.settings.rollback_rules,
         )
-        channels, _ = routed(self.settings.route, labels_of(alert), rule.channels)
-        return replace(alert, channels=channels)
+        labels = labels_of(alert)
+        channels, _ = routed(self.settings.route, labels, rule.channels)
+        return _written(replace(alert, channels=channels), labels)
 
     def _place(self, alert: IncidentAlert, now: float) -> Incident:
         """Let the alert join an incident of its group, or open one."""
@@ -438,23 +443,22 @@ class Incidents:
         known = self._incidents.get(incident)
         return [] if known is None else self._changed([known.with_note(note)])
 
-    def follow_channels(self, rules: Sequence[AlertRule]) -> list[Incident]:
+    def follow_channels(self) -> list[Incident]:
         """Give open incidents the channels that their rules have now, besides those they had.
 
         Who was told hears of the end; who is told from now on hears of what is still open.
         """
-        by_name = {rule.name: rule for rule in rules}
         changed = []
         for incident in [each for each in self._incidents.values() if each.is_open]:
-            alerts = tuple(self._rechannelled(each, by_name) for each in incident.alerts)
+            alerts = tuple(self._rechannelled(each) for each in incident.alerts)
             names = (*incident.channels, *(name for each in alerts for name in each.channels))
             channels = tuple(dict.fromkeys(names))
             if alerts != incident.alerts:
                 changed.append(replace(incident, alerts=alerts, channels=channels))
         return self._changed(changed)
 
-    def _rechannelled(self, alert: IncidentAlert, rules: Mapping[str, AlertRule]) -> IncidentAlert:
-        rule = rules.get(alert.rule)
+    def _rechannelled(self, alert: IncidentAlert) -> IncidentAlert:
+        rule = self._engine.rule(alert.rule, alert.deployment)
         if rule is None or not alert.is_open:
             return alert
         now, _ = routed(self.settings.route, labels_of(alert), rule.channels)
@@ -547,3 +551,17 @@ def _noted(incident: Incident, diagnosis: Diagnosis) -> Incident:
         return incident
     probe = diagnosis.target.removeprefix(f"{diagnosis.deployment}/")
     return incident.with_note(Note(at=diagnosis.at, text=f"{start}{diagnosis.text} [{probe}]"))
+
+
+def _written(alert: IncidentAlert, labels: Mapping[str, str]) -> IncidentAlert:
+    """Return the alert with its annotations filled in; one that fails stays as it was written."""
+    values = {name: measured(name, value) for name, value in alert.values.items()}
+    first = next(iter(values.values()), "no data")
+    texts = {VALUE: first, **values, **labels}
+    annotations = dict(alert.annotations)
+    for name, template in alert.annotations.items():
+        # The page goes out, whatever its author asked for: the load has complained already.
+        with contextlib.suppress(TemplateError):
+            annotations[name] = fill(template, texts)
+    summary = annotations.get("summary") or alert.summary
+    return replace(alert, annotations=MappingProxyType(annotations), summary=summary)

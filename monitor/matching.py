@@ -44,6 +44,18 @@ def matches(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
     return all(_agrees(each, labels.get(each.name, "")) for each in matchers)
 
 
+ABOUT_ALERTS = (
+    "alertname",
+    "rule",
+    "deployment",
+    "environment",
+    "service",
+    "severity",
+    "priority",
+)
+"""Labels that every alert has."""
+
+
 def labels_of(alert: IncidentAlert) -> dict[str, str]:
     """Return what matchers see of an alert: its own labels, and the names of what it is about."""
     return {

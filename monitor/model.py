@@ -224,11 +224,13 @@ class AlertStatus:
     """The latest evaluation that could have changed something."""
     no_data: bool = False
     """The last evaluation had no data: the state is frozen."""
+    matched_at: tuple[float, ...] = ()
+    """Starts of the periods in which the condition held, of those that its rule counts."""
 
     @property
     def is_at_rest(self) -> bool:
         """Whether another evaluation that does not match would change nothing."""
-        return self.state is AlertState.INACTIVE and not self.no_data
+        return self.state is AlertState.INACTIVE and not self.no_data and not self.matched_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

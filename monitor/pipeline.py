@@ -235,7 +235,7 @@ class Pipeline:
             self.book.settings = self._settings.incidents
             self._bad.clear()
             step = self.engine.reconfigure(specs, rules, self._clock.now(), witnesses)
-            await self._apply(step, self.book.follow_channels(rules))
+            await self._apply(step, self.book.follow_channels())
         drained = _Drained()
         while self._queue:
             drained.take(self._queue.popleft())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,14 +50,15 @@ class Works:
 class Desk:
     """Incidents of two deployments and three rules, fed by hand."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, rules: Sequence[AlertRule] = (), **settings: Any) -> None:
         self.works = Works()
         self.now = NOW
         self.broken: dict[str, str] = {}
         self.book = Incidents(
             Engine(
                 tuple(self._spec(name) for name in ("web", "database")),
-                (
+                rules
+                or (
                     rule("errors", Severity.CRITICAL, "pager", "chat"),
                     rule("down", Severity.CRITICAL, "pager", "mail"),
                     rule("slow", Severity.WARNING, "chat"),
@@ -306,3 +308,22 @@ def test_after_a_restart_everything_goes_on() -> None:
     assert again.fires("errors", "database") == []
     [over] = again.ends("errors", "web")
     assert not over.is_open
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ error_rate_5m }} fail on {{ deployment }}", "7 % fail on web"),
+        ("{{ $labels.rule }}: {{ $value }}", "templated: 7 %"),
+        ("{{ nobody_knows }} fail", "{{ nobody_knows }} fail"),
+        ("{{ deployment", "{{ deployment"),
+    ],
+)
+def test_annotations_are_filled_or_told_as_they_are(template: str, text: str) -> None:
+    """A template that fails costs nobody the page."""
+    annotations = {"summary": template, "runbook": "https://r.example"}
+    templated = replace(rule("templated", Severity.CRITICAL, "pager"), annotations=annotations)
+    desk = Desk(rules=(templated,))
+    [incident] = desk.fires("templated")
+    assert incident.summary == incident.annotations["summary"] == text
+    assert incident.annotations["runbook"] == "https://r.example"

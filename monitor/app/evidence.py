@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from monitor.config.plan import Plan
 from monitor.model import Incident, Release, ReleaseStatus, RollbackRecord
 from monitor.rollback.guard import Evidence
+from monitor.slo.alerting import rule_name
 from monitor.slo.engine import Engine
 from monitor.slo.releases import Sighting
 from monitor.slo.tally import WindowStats
@@ -52,7 +53,7 @@ def gather(
         (each.rollback for each in plan.deployments if each.deployment.name == name), None
     )
     asking = incident.asks_for_rollback
-    rule = next((each for each in plan.rules if each.name == asking.rule), None)
+    rule = next((each for each in plan.rules if each.name == rule_name(asking.rule)), None)
     alerts = {(each.rule, each.deployment): each for each in engine.alerts()}
     status = alerts.get((asking.rule, name))
     return Evidence(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from monitor.config.errors import ConfigError, Step, quote
 from monitor.config.plan_models import (
     EnvironmentModel,
     EnvironmentsModel,
@@ -24,11 +25,14 @@ from monitor.config.tree import Sequence as SequenceNode
 from monitor.config.tree import child, follow, text_of
 from monitor.config.validation import Validator
 from monitor.fields import Name
+from monitor.matching import ABOUT_ALERTS
 from monitor.model import SEVERITY_OF, Priority, Severity
 from monitor.notify.base import ChannelConfig
-from monitor.slo.alerting import AlertRule
+from monitor.slo.alerting import AlertRule, Matches
 from monitor.slo.condition import Condition, ConditionError, compile_condition
 from monitor.slo.objective import Sla
+from monitor.slo.signal import OF_REGIONS
+from monitor.templates import VALUE, TemplateError, names
 
 _ELSEWHERE = frozenset(MonitorModel.model_fields) - frozenset(SettingsModel.model_fields)
 _ChannelsByName = dict[Name, AnyChannel]
@@ -110,18 +114,23 @@ def _deployments(sources: Sources, validator: Validator) -> Iterator[tuple[int, 
 
 def _rules(sources: Sources, validator: Validator) -> Iterator[AlertRule]:
     for block in filter(_readable, sources.blocks.get(RULES, ())):
-        conditions = dict(_conditions(block, validator))
+        conditions = dict(_compiled(block, validator, "condition"))
+        clears = dict(_compiled(block, validator, "clear"))
         file = validator.check(block.document, block.steps, RulesFileModel)
         for index, model in enumerate(file.alerts if file else ()):
             if index in conditions:
-                yield _rule(model, conditions[index])
+                rule = _rule(model, conditions[index], clears.get(index))
+                steps = (*block.steps, ALERTS, index)
+                validator.errors += _unfit_for_regions(block, steps, rule)
+                validator.errors += _unknown_in_templates(block, steps, rule)
+                yield rule
 
 
-def _conditions(block: Block, validator: Validator) -> Iterator[tuple[int, Condition]]:
+def _compiled(block: Block, validator: Validator, key: str) -> Iterator[tuple[int, Condition]]:
     """Compile every condition that is written, those of otherwise wrong rules too."""
     rules = child(block.node, ALERTS) if isinstance(block.node, MappingNode) else None
     for index, _ in enumerate(rules.items if isinstance(rules, SequenceNode) else ()):
-        steps = (*block.steps, ALERTS, index, "condition")
+        steps = (*block.steps, ALERTS, index, key)
         text = text_of(follow(block.document.root, *steps))
         if text is None:
             continue
@@ -132,8 +141,45 @@ def _conditions(block: Block, validator: Validator) -> Iterator[tuple[int, Condi
             validator.errors.append(wrong)
 
 
-def _rule(model: RuleModel, condition: Condition) -> AlertRule:
+def _unfit_for_regions(
+    block: Block, steps: tuple[Step, ...], rule: AlertRule
+) -> Iterator[ConfigError]:
+    signals = (*rule.condition.signals, *(rule.clear.signals if rule.clear else ()))
+    for signal in signals if rule.by_region else ():
+        if signal.kind not in OF_REGIONS:
+            message = (
+                f"{signal.name} is about the whole deployment "
+                f"(expected with each: region only {', '.join(sorted(OF_REGIONS))})"
+            )
+            yield block.document.error((*steps, "condition"), message)
+
+
+def _unknown_in_templates(
+    block: Block, steps: tuple[Step, ...], rule: AlertRule
+) -> Iterator[ConfigError]:
+    """Yield what annotations ask for and no alert of this rule will have."""
+    region = ("region",) if rule.by_region else ()
+    clear = rule.clear.signals if rule.clear else ()
+    signals = [signal.name for signal in (*rule.condition.signals, *clear)]
+    known = {*signals, *rule.labels, *ABOUT_ALERTS, *region, VALUE}
+    for name, text in rule.annotations.items():
+        here = (*steps, "annotations", name)
+        try:
+            for wanted, at in names(text):
+                if wanted not in known:
+                    message = (
+                        f"unknown value {quote(wanted)} in a template "
+                        f"(expected one of {', '.join(sorted(known))})"
+                    )
+                    yield block.document.error_in(here, at, message)
+        except TemplateError as error:
+            message = f"not a template: {error} (expected names such as {{{{ deployment }}}})"
+            yield block.document.error_in(here, error.at, message)
+
+
+def _rule(model: RuleModel, condition: Condition, clear: Condition | None) -> AlertRule:
     priority = Priority(model.severity) if model.severity in set(Priority) else None
+    counted = model.matches
     return AlertRule(
         name=model.name,
         condition=condition,
@@ -145,4 +191,10 @@ def _rule(model: RuleModel, condition: Condition) -> AlertRule:
         labels=model.labels,
         annotations=model.annotations,
         rollback=model.rollback,
+        clear=clear,
+        matches=None
+        if counted is None
+        else Matches(least=counted.least, of=counted.of, period_s=counted.period_s),
+        no_data=model.no_data,
+        by_region=model.each == "region",
     )

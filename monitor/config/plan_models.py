@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, RootModel
+from pydantic import AfterValidator, Field, RootModel, model_validator
 
 from monitor.config.values import (
     ErrorLimit,
@@ -20,9 +20,13 @@ from monitor.config.values import (
     Text,
     Traffic,
     Url,
+    at_least,
 )
 from monitor.fields import Duration, Line, Model, Name
+from monitor.slo.alerting import NoData
 from monitor.slo.objective import Sla
+
+MOST_PERIODS = 60
 
 
 class EnvironmentModel(Model):
@@ -63,6 +67,21 @@ class SlaFileModel(Model):
     sla: SlaModel
 
 
+class MatchesModel(Model):
+    """M of N: in how many of the last periods the condition must have held at least once."""
+
+    least: Annotated[int, Field(ge=1)]
+    of: Annotated[int, Field(ge=2, le=MOST_PERIODS)]
+    period_s: Annotated[Duration, AfterValidator(at_least(1))] = 60.0
+
+    @model_validator(mode="after")
+    def _can_be(self) -> MatchesModel:
+        if self.least > self.of:
+            msg = f"{self.least} of {self.of} can never be"
+            raise ValueError(msg)
+        return self
+
+
 class RuleModel(Model):
     """One alert rule; its condition is compiled by the caller, who knows its place in the file."""
 
@@ -74,9 +93,24 @@ class RuleModel(Model):
     for_s: Duration = 0.0
     keep_firing_for_s: Duration = 60.0
     """Not 0: one bad sample more or less at the edge of a window must not page in turns."""
+    clear: str | None = None
+    """Hysteresis: once it fires it ends only where this condition holds."""
+    matches: MatchesModel | None = None
+    """The condition must hold in several of the last periods, one after the other or not."""
+    no_data: NoData = NoData.FREEZE
+    """What a value that nobody knows is taken for."""
+    each: Literal["region"] | None = None
+    """One alert for each region, about what is seen from there."""
     labels: dict[Identifier, Line] = Field(default_factory=dict)
     annotations: dict[Identifier, Text] = Field(default_factory=dict)
     rollback: bool = False
+
+    @model_validator(mode="after")
+    def _waits_for_data(self) -> RuleModel:
+        if self.no_data is NoData.ALERT and self.for_s == 0:
+            msg = "no_data: alert needs a `for`, or every start would page before the first sample"
+            raise ValueError(msg)
+        return self
 
 
 class RulesFileModel(Model):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Protocol
 
 from monitor.model import EMPTY, AlertState, AlertStatus, Priority, Severity
@@ -28,6 +29,31 @@ class Judged(Protocol):
         ...
 
 
+class NoData(StrEnum):
+    """What an evaluation without data is taken for."""
+
+    FREEZE = "freeze"
+    """Nothing changes; the budget and the page show that nothing is known."""
+    ALERT = "alert"
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches:
+    """M of N: at least `least` of the last `of` periods must have a match."""
+
+    least: int
+    of: int
+    period_s: float = 60.0
+
+    def count(self, status: AlertStatus, now: float, *, matched: bool) -> tuple[float, ...]:
+        """Return the starts of the periods with a match among those that end with the present."""
+        this = now // self.period_s * self.period_s
+        oldest = this - (self.of - 1) * self.period_s
+        kept = tuple(at for at in status.matched_at if at >= oldest)
+        return (*kept, this) if matched and this not in kept else kept
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertRule:
     """When to page, how loud, and where. `name` is unique; it is evaluated per deployment."""
@@ -45,6 +71,15 @@ class AlertRule:
     rollback: bool = False
     priority: Priority | None = None
     """How fast people must respond; None: what its severity says."""
+    clear: Judged | None = None
+    """While it fires it ends only where this holds; None: where `condition` does not."""
+    matches: Matches | None = None
+    """Counts periods before `for_s` is looked at; None: the condition alone decides."""
+    no_data: NoData = NoData.FREEZE
+    region: str = ""
+    """Where the samples are from that it looks at; "" for everywhere."""
+    by_region: bool = False
+    """Whether there is one alert for each region."""
 
 
 def advance(rule: AlertRule, status: AlertStatus, verdict: bool | None, now: float) -> AlertStatus:  # noqa: FBT001 - the condition's answer is the argument
@@ -55,6 +90,14 @@ def advance(rule: AlertRule, status: AlertStatus, verdict: bool | None, now: flo
     """
     if verdict is None:
         return replace(status, evaluated_at=now, no_data=True)
+    if rule.matches is None:
+        return _advance(rule, status, verdict, now)
+    matched_at = rule.matches.count(status, now, matched=verdict)
+    enough = len(matched_at) >= rule.matches.least
+    return replace(_advance(rule, status, enough, now), matched_at=matched_at)
+
+
+def _advance(rule: AlertRule, status: AlertStatus, verdict: bool, now: float) -> AlertStatus:  # noqa: FBT001 - passed on
     if verdict:
         return _matched(rule, status, now)
     if status.state is AlertState.FIRING and rule.keep_firing_for_s > 0:
@@ -62,6 +105,16 @@ def advance(rule: AlertRule, status: AlertStatus, verdict: bool | None, now: flo
         if now - clear_since < rule.keep_firing_for_s:
             return replace(status, clear_since=clear_since, evaluated_at=now, no_data=False)
     return inactive(rule.name, status.deployment, now)
+
+
+def instance_name(rule: str, region: str) -> str:
+    """Return what the alert of a rule in one region is called."""
+    return f"{rule}[{region}]"
+
+
+def rule_name(alert: str) -> str:
+    """Return the name of the rule of an alert: that of a region has its region behind it."""
+    return alert.partition("[")[0]
 
 
 def inactive(rule: str, deployment: str, now: float) -> AlertStatus:
@@ -79,6 +132,7 @@ def durable_part(status: AlertStatus) -> tuple[object, ...]:
         status.fired_at,
         status.clear_since,
         status.no_data,
+        status.matched_at,
     )
 
 

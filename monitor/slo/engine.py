@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ from monitor.slo.alerting import (
     advance,
     durable_part,
     inactive,
+    instance_name,
     restore_status,
 )
 from monitor.slo.budget import Budget
@@ -45,7 +47,7 @@ from monitor.slo.targets import TargetState, agreed_revision, available_regions,
 from monitor.slo.transitions import config_removed, sight_changed, transitions_between
 from monitor.slo.values import Situation
 from monitor.slo.verdict import Verdict, verdicts_of
-from monitor.slo.watches import BurnWatch, Values, Watch
+from monitor.slo.watches import BurnWatch, Look, Values, Watch
 
 __all__ = ["Budget", "DeploymentSpec", "Engine", "Step", "Verdict", "WindowStats"]
 
@@ -320,7 +322,7 @@ class Engine:
         situation = self._situation(deployment, now)
         for watch in self._watches[deployment]:
             if watch.rule.name == name:
-                return watch.values(situation.look, now)
+                return watch.values(_within(situation, watch.rule.region), now)
         raise KeyError(name)
 
     def correct(self, correction: Correction) -> None:
@@ -441,10 +443,12 @@ class Engine:
 
     def _watches_of(self, deployment: str) -> list[Watch | BurnWatch]:
         """Return the watches of users' rules, then those of tiers that no such rule replaces."""
+        regions = sorted({state.target.region for state in self._slis[deployment]})
         watches: list[Watch | BurnWatch] = [
-            Watch(rule, rule.condition, deployment)
+            Watch(each, rule.condition, deployment)
             for rule in self.rules
             if isinstance(rule.condition, Condition)
+            for each in (_by_region(rule, regions) if rule.by_region else (rule,))
         ]
         names = {rule.name for rule in self.rules}
         for record in self._records[deployment]:
@@ -567,13 +571,12 @@ class Engine:
     ) -> Iterator[tuple[AlertStatus, AlertStatus, Values]]:
         """Evaluate all rules; yield (before, after, inputs) of durable changes."""
         situation = self._situation(deployment, now)
-        look = situation.look
         is_still, is_doubtful = self.stands_still(now), self._sight.is_doubtful
         for watch in self._watches[deployment]:
             if is_doubtful and watch.needs_sight:
                 continue
             before = watch.status
-            verdict = watch.judge(look, now)
+            verdict = watch.judge(_within(situation, watch.rule.region), now)
             if is_still and watch.needs_sight:
                 verdict = None
             if verdict is False and before.is_at_rest and watch.key not in self._moved:
@@ -583,6 +586,7 @@ class Engine:
             watch.status = after
             if durable_part(before) != durable_part(after) or watch.key in self._moved:
                 self._moved.discard(watch.key)
+                look = _within(situation, watch.rule.region)
                 yield before, after, MappingProxyType(watch.values(look, now))
         if all(watch.rests for watch in self._watches[deployment]):
             self._resting.add(deployment)
@@ -617,3 +621,18 @@ class Engine:
     def _grace_s(self, deployment: str) -> float:
         targets = self.specs[deployment].targets
         return 2 * max((target.interval_s for target in targets), default=0)
+
+
+def _by_region(rule: AlertRule, regions: Sequence[str]) -> Iterator[AlertRule]:
+    """Yield the rule of each region: its alert has the region in its name and among its labels."""
+    for region in regions:
+        yield replace(
+            rule,
+            name=instance_name(rule.name, region),
+            labels=MappingProxyType({**rule.labels, "region": region}),
+            region=region,
+        )
+
+
+def _within(situation: Situation, region: str) -> Look:
+    return (situation.within(region) if region else situation).look

@@ -110,6 +110,12 @@ ALLOWED_VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The only values that these text signals can have."""
 
 
+OF_REGIONS = frozenset(
+    {"error_rate", "success_rate", "uptime_percentage", "samples", "coverage", "latency"}
+)
+"""Kinds that can be seen from one region alone."""
+
+
 def parse_signal(name: str) -> Signal | None:
     """Return the signal of this name, None when there is none."""
     if name in _PLAIN:

@@ -65,6 +65,7 @@ class Slices:
             good, bad = self._verdict(self._counts[index])
             before_good, before_bad = self._judged.get(index, (0, 0))
             at = float(index * self._slice_s)
+            self.changed |= (good, bad) != (before_good, before_bad)
             if good != before_good:
                 yield at, GOOD, good - before_good
             if bad != before_bad:
@@ -100,6 +101,7 @@ class Slices:
             msg = "damaged slices"
             raise ValueError(msg)
         self._counts.clear()
+        self._judged.clear()
         for index, good, bad, unknown, judged_good, judged_bad in _ROW.iter_unpack(data):
             self._counts[index] = [good, bad, unknown]
             self._judged[index] = judged_good, judged_bad

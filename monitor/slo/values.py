@@ -37,6 +37,7 @@ class Situation:
     now: float
     _totals: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
     _values: dict[str, Value] = field(default_factory=dict)
+    _regions: dict[str, Situation] = field(default_factory=dict)
 
     def look(self, signal: Signal) -> Value:
         """Return a signal's value, None when there is no data for it; computed once."""
@@ -45,6 +46,20 @@ class Situation:
             return self._values[name]
         value = self._values[name] = _KINDS[signal.kind](signal, self)
         return value
+
+    def within(self, region: str) -> Situation:
+        """Return what is known from one region; nothing there is about an objective's budget."""
+        if region not in self._regions:
+            self._regions[region] = Situation(
+                deployment=self.deployment,
+                objective=self.objective,
+                record=None,
+                states=[each for each in self.states if each.target.region == region],
+                slis=[each for each in self.slis if each.target.region == region],
+                release=self.release,
+                now=self.now,
+            )
+        return self._regions[region]
 
     def totals(self, window_s: int) -> tuple[int, int, int, int]:
         """Return (good, bad, up ms, down ms) of all SLI targets in a window; added up once."""

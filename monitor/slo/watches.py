@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from monitor.model import AlertState
-from monitor.slo.alerting import AlertRule, inactive
+from monitor.slo.alerting import AlertRule, NoData, inactive
 from monitor.slo.burning import BurnCondition
 from monitor.slo.condition import Condition
 from monitor.slo.record import SloRecord
@@ -49,9 +49,11 @@ class Watch:
     """A user's rule, with the answer to the inputs that it was last asked about."""
 
     __slots__ = (
+        "_clear",
         "_condition",
         "_inputs",
         "_is_timeless",
+        "_signals",
         "_verdict",
         "key",
         "needs_sight",
@@ -63,8 +65,11 @@ class Watch:
         """Watch `rule`, of which `condition` is the condition."""
         self.rule = rule
         self._condition = condition
-        self.needs_sight = any(signal.kind in _SEEN for signal in condition.signals)
-        self._is_timeless = all(signal.kind not in _OF_TIME for signal in condition.signals)
+        self._clear = rule.clear if isinstance(rule.clear, Condition) else None
+        also = () if self._clear is None else self._clear.signals
+        self._signals = tuple(dict.fromkeys((*condition.signals, *also)))
+        self.needs_sight = any(signal.kind in _SEEN for signal in self._signals)
+        self._is_timeless = all(signal.kind not in _OF_TIME for signal in self._signals)
         self.key = (rule.name, deployment)
         self.status = inactive(*self.key, 0.0)
         self._inputs: list[Value] | None = None
@@ -72,13 +77,22 @@ class Watch:
 
     def judge(self, look: Look, _now: float) -> bool | None:
         """Return whether the condition holds, None without data."""
-        signals = self._condition.signals
-        inputs = [look(signal) for signal in signals]
+        is_firing = self.status.state is AlertState.FIRING
+        inputs = [*map(look, self._signals), is_firing]
         if inputs != self._inputs:
-            names = (signal.name for signal in signals)
-            self._verdict = self._condition.evaluate(dict(zip(names, inputs, strict=True)))
+            names = [signal.name for signal in self._signals]
+            self._verdict = self._ask(dict(zip(names, inputs, strict=False)), is_firing=is_firing)
             self._inputs = inputs
         return self._verdict
+
+    def _ask(self, values: Mapping[str, Value], *, is_firing: bool) -> bool | None:
+        verdict = self._condition.evaluate(values)
+        if verdict is False and is_firing and self._clear is not None:
+            cleared = self._clear.evaluate(values)
+            verdict = None if cleared is None else not cleared
+        if verdict is None and self.rule.no_data is not NoData.FREEZE:
+            return self.rule.no_data is NoData.ALERT
+        return verdict
 
     @property
     def rests(self) -> bool:
@@ -87,7 +101,7 @@ class Watch:
 
     def values(self, look: Look, _now: float) -> Values:
         """Return the condition's inputs."""
-        return {signal.name: look(signal) for signal in self._condition.signals}
+        return {signal.name: look(signal) for signal in self._signals}
 
 
 class BurnWatch:

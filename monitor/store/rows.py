@@ -38,6 +38,7 @@ from monitor.store.table import (
     MAPPING,
     NAME,
     NOTES,
+    NUMBERS,
     REAL,
     TEXT,
     TEXTS,
@@ -102,6 +103,7 @@ ALERTS = Table(
         "clear_since": REAL,
         "evaluated_at": REAL,
         "no_data": FLAG,
+        "matched_at": NUMBERS,
     },
 )
 INCIDENTS = Table(

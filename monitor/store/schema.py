@@ -120,7 +120,7 @@ def add_windows(connection: sqlite3.Connection) -> None:
 
 
 def add_groups(connection: sqlite3.Connection) -> None:
-    """Keep the alerts of incidents, acknowledgements, escalations, digests and silences."""
+    """Keep alerts of incidents, acknowledgements, escalations, digests, silences, M of N."""
     widen(
         connection,
         "incidents",
@@ -135,6 +135,7 @@ def add_groups(connection: sqlite3.Connection) -> None:
             "covers": ("TEXT NOT NULL", "[]"),
         },
     )
+    widen(connection, "alerts", {"matched_at": ("TEXT NOT NULL", "[]")})
     widen(
         connection,
         "owed",

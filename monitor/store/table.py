@@ -73,6 +73,7 @@ REAL = Codec(_real)
 WHOLE = Codec(int)
 FLAG = Codec(int, bool)
 BLOB = Codec(bytes)
+NUMBERS = Codec(lambda numbers: dump(list(numbers)), lambda cell: tuple(json.loads(cell)))
 TEXTS = Codec(lambda texts: dump(list(texts)), lambda cell: tuple(json.loads(cell)))
 MAPPING = Codec(
     lambda mapping: dump({key: finite(value) for key, value in mapping.items()}),

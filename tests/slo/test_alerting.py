@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.model import AlertState, AlertStatus
-from monitor.slo.alerting import AlertRule, advance, inactive, restore_status
+from monitor.slo.alerting import AlertRule, Matches, advance, inactive, restore_status
 from tests.slo.world import FIRING, INACTIVE, PENDING, rule
 
 MINUTE = 60.0
@@ -208,3 +208,48 @@ def test_the_machine_keeps_its_promises(
         assert status.clear_since is None or (status.state is FIRING and keep_min > 0)
         if status.fired_at is not None and status.active_at is not None:
             assert status.fired_at - status.active_at >= for_min * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "states"),
+    [
+        ([True, True, True], "inactive inactive firing"),
+        ([True, False, True, False, True], "inactive inactive inactive inactive firing"),
+        ([True, False, False, True, False, True], "inactive " * 5 + "inactive"),
+        (
+            [True, True, True, False, False, False],
+            "inactive inactive firing firing firing inactive",
+        ),
+        ([True, True, None, True], "inactive inactive inactive firing"),
+    ],
+)
+def test_three_of_five_minutes(verdicts: list[bool | None], states: str) -> None:
+    """It fires with the third that matched of the last five, and ends when only two are left."""
+    counted = replace(alert(), matches=Matches(least=3, of=5))
+    found = [status.state for status in play(counted, off(), verdicts)]
+    assert found == [AlertState(each) for each in states.split()]
+
+
+def test_a_period_counts_once_however_often_it_is_looked_at() -> None:
+    """Ticks come early when something is wrong: three of them are not three periods."""
+    counted, status = replace(alert(), matches=Matches(least=2, of=3)), off()
+    bad = True
+    for second in (0.0, 0.02, 15.0, 59.9):
+        status = advance(counted, status, bad, second)
+    assert (status.state, status.matched_at) == (INACTIVE, (0.0,))
+    assert not status.is_at_rest
+    assert advance(counted, status, bad, 60.0).state is FIRING
+
+
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=60),
+    st.integers(min_value=1, max_value=6),
+    st.integers(min_value=0, max_value=4),
+)
+def test_m_of_n_is_a_count_of_the_last_n(verdicts: list[bool], least: int, more: int) -> None:
+    """The definition, for any course of events."""
+    of = least + more
+    counted = replace(alert(), matches=Matches(least=least, of=of))
+    found = [status.state is FIRING for status in play(counted, off(), verdicts)]
+    expected = [sum(verdicts[max(0, n - of + 1) : n + 1]) >= least for n in range(len(verdicts))]
+    assert found == expected

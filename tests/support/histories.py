@@ -409,7 +409,7 @@ class History:
         self._channels = tuple(name for name in channels if name != gone)
         self.outbox.reconfigure(self._outbox_settings())
         self._spawn()
-        for incident in self.book.follow_channels(tuple(self._rules.values())):
+        for incident in self.book.follow_channels():
             self.known[incident.id] = incident
             self._unsaved = replace(self._unsaved, incidents=(*self._unsaved.incidents, incident))
             self.outbox.notice((incident,))
