@@ -117,6 +117,8 @@ class Outbox:
         """Channel -> why it refused for good what it was given last."""
         self._keys: dict[str, set[str]] = {}
         """Dedup key -> ids of the incidents that are known."""
+        self._parts: dict[str, dict[str, Incident]] = {}
+        """Incident -> channel -> what the channel sees of it, as far as that was asked for."""
         self._unsaved_incidents: dict[str, Incident] = {}
         self._settled: dict[str, None] = {}
         """Closed incidents that need no more words, oldest first: a late note revives none."""
@@ -290,7 +292,7 @@ class Outbox:
             if _may_be_open(row):
                 key = row.key or incident.key
                 open_there[key] = max(incident.opened_at, open_there.get(key, 0.0))
-            seen = part(incident, channel)
+            seen = self._part(incident, channel)
             owed = self._reason(seen, row, notifier)
             if owed is not None:
                 jobs.append((_Job(seen, row, owed[0]), owed[1]))
@@ -367,7 +369,7 @@ class Outbox:
             if row is None or row.via != digest.id:
                 continue
             incident = self._incidents.get(each)
-            over = incident is None or not part(incident, told.channel).is_open
+            over = incident is None or not self._part(incident, told.channel).is_open
             state = Told.RESOLVED if over else Told.OPEN
             changed.append(replace(row, told=state, told_at=told.told_at, uncertain=None))
             self._keep(changed[-1])
@@ -512,11 +514,11 @@ class Outbox:
             incident = self._incidents.get(row.incident)
             if fallback in {None, channel} or incident is None or row.told is not Told.NOTHING:
                 continue
-            if incident.covers or incident.hidden_by or not part(incident, channel).is_open:
+            if incident.covers or incident.hidden_by or not self._part(incident, channel).is_open:
                 continue
             if incident.id in self._rows.get(fallback, {}):
                 continue
-            due = part(incident, channel).opened_at + self._settings.tempo.wait_s
+            due = self._part(incident, channel).opened_at + self._settings.tempo.wait_s
             due += self._settings.fallback_after_s
             if due <= now:
                 self._tell_instead(incident.id, channel)
@@ -580,8 +582,15 @@ class Outbox:
             if not told_before:
                 log.error("delivery state not saved: %s", error)  # noqa: TRY400 - it says it all
 
+    def _part(self, incident: Incident, channel: str) -> Incident:
+        parts = self._parts.setdefault(incident.id, {})
+        if channel not in parts:
+            parts[channel] = part(incident, channel)
+        return parts[channel]
+
     def _know(self, incident: Incident) -> None:
         self._incidents[incident.id] = incident
+        self._parts.pop(incident.id, None)
         self._keys.setdefault(incident.key, set()).add(incident.id)
 
     def _keep(self, row: Owed) -> None:
@@ -598,6 +607,7 @@ class Outbox:
             if any(row.intent is not None or self._is_owed(row) for row in owed):
                 continue
             del self._incidents[incident.id]
+            self._parts.pop(incident.id, None)
             self._keys[incident.key].discard(incident.id)
             if not self._keys[incident.key]:
                 del self._keys[incident.key]
@@ -627,7 +637,7 @@ class Outbox:
             digest = self._incidents.get(row.via)
             own = self._rows[row.channel].get(row.via)
             return digest is not None and own is not None and (digest.is_open or self._is_owed(own))
-        return self._reason(part(incident, row.channel), row, notifier) is not None
+        return self._reason(self._part(incident, row.channel), row, notifier) is not None
 
 
 def _may_be_open(row: Owed) -> bool:

@@ -1,6 +1,6 @@
 """The promises of alerting, over random histories of alerts, people and faults.
 
-.venv/bin/python -m bench.histories --seed 123      plays one again, with what was said
+`.venv/bin/python -m bench.histories --seed 123` plays one again, with what was said.
 """
 
 from __future__ import annotations

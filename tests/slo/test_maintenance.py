@@ -118,12 +118,9 @@ def test_what_is_no_rule_is_refused(text: str) -> None:
         recurring(text, "2026-01-04T02:00", HOUR)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30;COUNT=1"],
-)
-def test_what_never_comes_ends_quickly(text: str) -> None:
+def test_what_never_comes_ends_quickly() -> None:
     """The thirtieth of February is looked for in forty years and not in eight thousand."""
+    text = "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30;COUNT=1"
     assert not recurring(text, "2026-01-04T02:00", HOUR).is_active(at("2030-02-28T02:30+00:00"))
 
 

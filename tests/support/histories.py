@@ -255,13 +255,14 @@ class History:
         self.clock = VirtualClock(asyncio.get_running_loop(), START)
         self._engine = ScriptedEngine(self._rules)
         self._start()
-        for phase in range(2):
+        phases = self.rng.choice([1, 1, 2])
+        for phase in range(phases):
             self.chaos.level = self.rng.choice([0.3, 1.0, 2.0])
             self.chaos.disk_fails = self.rng.random() < 0.25
             for _ in range(STEPS):
                 self._happen()
                 await self._pass(self.rng.choice([30.0, 60.0, 300.0]))
-            await self._be_calm(end=phase == 1)
+            await self._be_calm(end=phase == phases - 1)
         self._stop()
 
     # --- the process --------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_each_ends_as_it_must(run: Run, case: Case) -> None:
     check(case, run(probe(case, [wire(case)])))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=st.sampled_from(BRIEF), cuts=st.lists(st.integers(0, 1 << 20), max_size=6))
 def test_how_it_is_cut_does_not_matter(case: Case, cuts: list[int]) -> None:
     """The same answer in pieces ends alike: what is read depends on the bytes only."""
@@ -112,7 +112,7 @@ def test_how_it_is_cut_does_not_matter(case: Case, cuts: list[int]) -> None:
     check(case, asyncio.run(probe(case, pieces(data, cuts))))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     case=st.sampled_from(BRIEF),
     changes=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), min_size=1, max_size=4),

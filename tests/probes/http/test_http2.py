@@ -640,7 +640,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(answer[: draw(st.integers(0, len(answer)))])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     answer=st.lists(FRAMES, max_size=8).map(b"".join) | damaged() | st.binary(max_size=100),
     cuts=st.lists(st.integers(0, 100), max_size=4),
