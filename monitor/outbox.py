@@ -28,7 +28,7 @@ from monitor.model import (
     SendReason,
     Told,
 )
-from monitor.notify.base import Announcer, Notifier
+from monitor.notify.base import Announcer, Illustrator, Notifier
 from monitor.rate import Bucket
 from monitor.routing import AT_ONCE, Tempo, digest_of, owed_reason, part, settle, urgency
 from monitor.store.base import Batch, Store, StoreError
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 SEND_DEADLINE_S = 20.0
 SLACK_S = 2.0
 """A notifier keeps its own deadline; this much later it is cut off from outside."""
+ILLUSTRATE_S = 5.0
+"""A picture holds up the next message of its channel no longer."""
 SETTLED_KEPT = 10_000
 RELEASES_CAP = 100
 REMOVED_KEPT_S = 7 * 86400.0
@@ -437,6 +439,8 @@ class Outbox:
             self._account(job, attempt, delivery)
             digests = (job.incident,) if job.incident.covers else ()
             await self._commit(rows, attempt, digests)
+            if delivery.result is DeliveryResult.DELIVERED and _is_opening(job.reason):
+                await self._illustrate(notifier, message, row)
             if delivery.result is DeliveryResult.PERMANENT:
                 await self._write_down(job, attempt)
         finally:
@@ -466,6 +470,16 @@ class Outbox:
         except Exception as error:
             log.exception("notifier raised", extra={"channel": row.channel})
             return Delivery(result=DeliveryResult.UNCERTAIN, detail=type(error).__name__)
+
+    async def _illustrate(self, notifier: Notifier, message: Message, row: Owed) -> None:
+        """Have a picture added; the receipt is stored already, so nothing can be repeated by it."""
+        if not isinstance(notifier, Illustrator):
+            return
+        try:
+            async with asyncio.timeout(ILLUSTRATE_S):
+                await notifier.illustrate(message, row.remote_key, ILLUSTRATE_S)
+        except Exception:
+            log.exception("a message stays without its picture", extra={"channel": row.channel})
 
     def _account(self, job: _Job, attempt: Attempt, delivery: Delivery) -> None:
         delivered = delivery.result is DeliveryResult.DELIVERED
@@ -642,6 +656,10 @@ class Outbox:
 
 def _may_be_open(row: Owed) -> bool:
     return row.told is Told.OPEN or (row.told is Told.NOTHING and row.uncertain is not None)
+
+
+def _is_opening(reason: SendReason) -> bool:
+    return reason in {SendReason.FIRST, SendReason.ESCALATED}
 
 
 def _is_fresh(job: _Job) -> bool:

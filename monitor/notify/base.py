@@ -78,6 +78,15 @@ class Announcer(Protocol):
         ...
 
 
+@runtime_checkable
+class Illustrator(Protocol):
+    """A notifier that can add a picture to what it delivered."""
+
+    async def illustrate(self, message: Message, remote_key: str | None, deadline_s: float) -> None:
+        """Try once, after `message` was delivered under `remote_key`; a picture may be missing."""
+        ...
+
+
 class ChannelConfig(Model):
     """Configuration of one channel; each kind adds `kind: Literal[...]` and its own fields."""
 

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from monitor.fields import Duration, Secret
 from monitor.model import Delivery, DeliveryResult, Message, SendReason
+from monitor.notify import blocking
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.blocks import REPLY_LIMIT, payload
 from monitor.notify.http import Answer, Endpoint, described, post, retry_after, shown
+from monitor.notify.picture import draw
 from monitor.notify.render import render
+from monitor.notify.slack_files import upload
+
+log = logging.getLogger(__name__)
 
 POST, UPDATE = "chat.postMessage", "chat.update"
 ANSWER_BYTES = 256 * 1024
@@ -44,6 +51,9 @@ _NO_EDIT = frozenset({"cant_update_message", "edit_window_closed", "message_not_
 _NO_REPLY = frozenset(
     {"cannot_reply_to_message", "restricted_action_thread_locked", "thread_not_found"}
 )
+_NO_FILES = frozenset(
+    {"file_uploads_disabled", "missing_scope", "not_allowed_token_type", "no_permission"}
+)
 _LOUD = frozenset({SendReason.ESCALATED, SendReason.REPEAT})
 """Answers in the thread that the channel sees too: an edit calls nobody."""
 _TOKEN = re.compile(r"(xoxe\.)?xoxb-[A-Za-z0-9-]+")
@@ -64,6 +74,9 @@ class SlackBotConfig(ChannelConfig):
     """Bot token (`xoxb-...`) with the scope `chat:write`; the bot is a member of the channel."""
     channel: str
     """Id of the channel (`C0123456789`), from the end of its link."""
+    pictures: bool = True
+    """Whether the course of error rate and latency goes into the thread as a picture. That needs
+    the scope `files:write` too; without it, messages have no picture."""
     base_url: str = "https://slack.com"
     """Where the Web API is, for what speaks the same."""
     timeout_s: Duration = Field(alias="timeout", default=15.0)
@@ -144,6 +157,9 @@ class SlackBotNotifier:
         self._channel = config.channel
         self._timeout_s = config.timeout_s
         self._http = io.http
+        self._executor = io.executor
+        self._base = base
+        self._draws = config.pictures
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
         """Post `message`, or bring the one at `remote_key` up to date and say so below it."""
@@ -152,6 +168,26 @@ class SlackBotNotifier:
         if posted is None:
             return await self._post(message, limit_s)
         return await self._update(message, posted, asyncio.get_running_loop().time() + limit_s)
+
+    async def illustrate(self, message: Message, remote_key: str | None, deadline_s: float) -> None:
+        """Put the picture of a new message into its thread; nothing is tried twice."""
+        course, posted = message.brief and message.brief.course, _Posted.parse(remote_key)
+        if not self._draws or course is None or posted is None:
+            return
+        each_s = deadline_s / 4
+        try:
+            picture = await blocking.run(self._executor, each_s, partial(draw, course))
+        except (blocking.NotStartedError, TimeoutError):
+            return
+        error = await upload(
+            self._http, self._base, self._token, picture,
+            channel=posted.channel, thread_ts=posted.ts, limit_s=each_s,
+        )  # fmt: skip
+        if error:
+            log.warning("no picture in Slack: %s", shown(error, (self._token,)))
+        if error in _NO_FILES:
+            # It will not be otherwise before the next reload, and each try holds up a message.
+            self._draws = False
 
     async def _post(self, message: Message, limit_s: float) -> Delivery:
         arguments = {

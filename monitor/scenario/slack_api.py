@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 from monitor.rate import Bucket
 from monitor.scenario.provider import Reply, Request
@@ -23,6 +24,13 @@ EDITS_LIMIT = 50
 EDITS_WINDOW_S = 60.0
 _POST_TEXT_LIMIT = 40_000
 _EDIT_TEXT_LIMIT = 4000
+_UPLOADS = "/upload/v1/"
+_METHODS = {
+    "chat.postMessage",
+    "chat.update",
+    "files.getUploadURLExternal",
+    "files.completeUploadExternal",
+}
 _WORDS = {"channel", "text", "blocks"}
 _POST_ARGUMENTS = _WORDS | {"thread_ts", "reply_broadcast", "unfurl_links", "unfurl_media"}
 _EDIT_ARGUMENTS = _WORDS | {"ts", "parse"}
@@ -48,6 +56,15 @@ class SlackPost:
         return "\n".join(texts(self.said))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackPicture:
+    """One file in a thread."""
+
+    channel: str
+    thread_ts: str
+    content: bytes
+
+
 class SlackApiFake(Receiver):
     """`chat.postMessage` and `chat.update` for the bot with `token`."""
 
@@ -63,6 +80,12 @@ class SlackApiFake(Receiver):
         """Messages (by `ts`) whose threads take no more answers."""
         self.editable_s: float | None = None
         """Seconds for which a message may be edited; None: for ever."""
+        self.scopes = {"chat:write", "files:write"}
+        self.pictures: list[SlackPicture] = []
+        """What was shared, oldest first."""
+        self._promised: dict[str, int] = {}
+        """File id -> its length, of uploads that were announced."""
+        self._uploaded: dict[str, bytes] = {}
         self._token = token
         self._posts = {channel: Bucket(capacity=burst, per_s=POSTS_PER_S) for channel in channels}
         self._edits: deque[float] = deque()
@@ -72,20 +95,63 @@ class SlackApiFake(Receiver):
         self.messages = [message for message in self.messages if message.ts != ts]
 
     def _answer(self, request: Request) -> Reply:
+        if request.path.startswith(_UPLOADS):
+            return self._take(request)
         method = request.path.removeprefix("/api/")
-        if request.method != "POST" or method not in {"chat.postMessage", "chat.update"}:
-            return _refused("unknown_method")
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer" or not token:
-            return _refused("not_authed")
-        if token != self._token:
-            return _refused("invalid_auth")
+        error = self._unauthorized(request, method)
+        if error:
+            return _refused(error)
+        if method == "files.getUploadURLExternal":
+            return self._place(request)
         arguments = parsed(request)
         if arguments is None:
             return _refused("invalid_json")
-        if method == "chat.update":
-            return self._update(arguments, request.at)
-        return self._post(arguments, request.at)
+        if method == "files.completeUploadExternal":
+            return self._share(arguments)
+        does = self._update if method == "chat.update" else self._post
+        return does(arguments, request.at)
+
+    def _unauthorized(self, request: Request, method: str) -> str:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        checks = (
+            (request.method != "POST" or method not in _METHODS, "unknown_method"),
+            (scheme != "Bearer" or not token, "not_authed"),
+            (token != self._token, "invalid_auth"),
+            (method.startswith("files.") and "files:write" not in self.scopes, "missing_scope"),
+        )
+        return next((error for wrong, error in checks if wrong), "")
+
+    def _place(self, request: Request) -> Reply:
+        asked = dict(parse_qsl(request.body.decode()))
+        if request.headers.get("content-type") != "application/x-www-form-urlencoded":
+            return _refused("invalid_form_data")
+        if not asked.get("filename") or not asked.get("length", "").isdecimal():
+            return _refused("invalid_arguments")
+        file = f"F{len(self._promised) + 1:08d}"
+        self._promised[file] = int(asked["length"])
+        host = request.headers.get("host", "slack.com")
+        scheme = "http" if host.startswith("127.") else "https"
+        return _json(ok=True, upload_url=f"{scheme}://{host}{_UPLOADS}{file}", file_id=file)
+
+    def _take(self, request: Request) -> Reply:
+        file = request.path.removeprefix(_UPLOADS)
+        # The address is the permission: a token does not belong here.
+        if "authorization" in request.headers or self._promised.get(file) != len(request.body):
+            return Reply(status=400)
+        self._uploaded[file] = request.body
+        return Reply(status=200, body=b"OK")
+
+    def _share(self, arguments: dict[str, Any]) -> Reply:
+        files = arguments.get("files")
+        ids = [each.get("id") for each in files] if isinstance(files, list) else []
+        channel, thread_ts = str(arguments.get("channel_id")), str(arguments.get("thread_ts"))
+        if len(ids) != 1 or ids[0] not in self._uploaded:
+            return _refused("invalid_arguments")
+        if self._find(channel, thread_ts) is None:
+            return _refused("thread_not_found")
+        content = self._uploaded.pop(ids[0])
+        self.pictures.append(SlackPicture(channel=channel, thread_ts=thread_ts, content=content))
+        return _json(ok=True, files=[{"id": ids[0]}])
 
     def _post(self, arguments: dict[str, Any], now: float) -> Reply:
         channel, thread_ts = arguments.get("channel"), arguments.get("thread_ts")

@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from monitor.fields import Secret
 from monitor.model import Delivery, DeliveryResult, Message, SendReason
-from monitor.notify.base import Notifier, NotifyIO
+from monitor.notify.base import Illustrator, Notifier, NotifyIO
 from monitor.notify.render import CAUTION
 from monitor.notify.slack_bot import SlackBotConfig, error_result
 from monitor.scenario.provider import ProviderTransport, Reply, Request
 from monitor.scenario.slack_api import SlackApiFake
-from tests.notify.samples import HOSTILE, NOW, hostile, message
+from tests.notify.samples import HOSTILE, NOW, brief, hostile, message
 from tests.support.serve import serve
 
 TOKEN = "xoxb-1-2-abc"
@@ -466,3 +466,55 @@ def test_the_fake_limits_posts_in_a_channel_and_edits_in_a_minute() -> None:
     assert [reply.status for reply in edits] == [200] * 50 + [429]
     assert edits[-1].headers["retry-after"] == "61"
     assert ask(fake, "chat.update", ts=ts, at=NOW + 61).status == 200
+
+
+async def illustrated(
+    notify_io: NotifyIO, fake: SlackApiFake, times: int = 1, **changes: Any
+) -> None:
+    async with bot(notify_io, fake, **changes) as notifier:
+        assert isinstance(notifier, Illustrator)
+        for _ in range(times):
+            delivery = await notifier.send(message(brief=brief()), 10, None)
+            await notifier.illustrate(message(brief=brief()), delivery.remote_key, 5)
+
+
+async def test_a_new_message_has_its_picture_in_the_thread(
+    notify_io: NotifyIO, fake: SlackApiFake
+) -> None:
+    """Where the bot may; the token goes to the Web API only, which the fake insists on."""
+    await illustrated(notify_io, fake)
+    [picture] = fake.pictures
+    assert (picture.channel, picture.thread_ts) == (CHANNEL, fake.messages[0].ts)
+    assert picture.content.startswith(b"\x89PNG")
+    assert TOKEN.encode() not in picture.content
+
+
+async def test_without_the_scope_there_is_no_picture_and_one_line_in_the_log(
+    notify_io: NotifyIO, fake: SlackApiFake, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The messages are there all the same."""
+    fake.scopes.remove("files:write")
+    await illustrated(notify_io, fake, times=3)
+    assert len(fake.messages) == 3
+    assert fake.pictures == []
+    assert [it.getMessage() for it in caplog.records if "picture" in it.getMessage()] == [
+        "no picture in Slack: missing_scope"
+    ]
+
+
+async def test_pictures_can_be_left_out(notify_io: NotifyIO, fake: SlackApiFake) -> None:
+    """For workspaces that want none."""
+    await illustrated(notify_io, fake, pictures=False)
+    assert (len(fake.messages), fake.pictures) == (1, [])
+
+
+@pytest.mark.parametrize("method", ["files.getUploadURLExternal", "files.completeUploadExternal"])
+@pytest.mark.parametrize("word", ["internal_error", "<html>"])
+async def test_a_picture_that_fails_costs_nothing_else(
+    method: str, word: str, notify_io: NotifyIO, fake: SlackApiFake
+) -> None:
+    """Whatever Slack says to it, nothing is raised and nothing said twice."""
+    script: Any = Script(fake, method, word)
+    await illustrated(notify_io, script)
+    assert (len(fake.messages), fake.pictures) == (1, [])
+    assert script.calls.count(method) == 1
