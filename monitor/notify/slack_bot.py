@@ -171,13 +171,16 @@ class SlackBotNotifier:
 
     async def illustrate(self, message: Message, remote_key: str | None, deadline_s: float) -> None:
         """Put the picture of a new message into its thread; nothing is tried twice."""
-        course, posted = message.brief and message.brief.course, _Posted.parse(remote_key)
+        course = message.brief.course if message.brief else None
+        posted = _Posted.parse(remote_key)
         if not self._draws or course is None or posted is None:
             return
         each_s = deadline_s / 4
         try:
             picture = await blocking.run(self._executor, each_s, partial(draw, course))
         except (blocking.NotStartedError, TimeoutError):
+            return
+        if picture is None:
             return
         error = await upload(
             self._http, self._base, self._token, picture,
