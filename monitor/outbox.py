@@ -62,7 +62,8 @@ class OutboxSettings:
     fallback: str | None = None
     fallback_after_s: float = 300.0
     """The fallback gets what a channel did not take within this time."""
-    tempo: Tempo = AT_ONCE
+    tempo: Callable[[Incident], Tempo] = lambda _: AT_ONCE
+    """When people hear of an incident."""
     digest_above: int = 10
     """More first messages than this at once become one."""
     page_url: str | None = None
@@ -119,6 +120,7 @@ class Outbox:
         """Channel -> why it refused for good what it was given last."""
         self._keys: dict[str, set[str]] = {}
         """Dedup key -> ids of the incidents that are known."""
+        self._tempos: dict[str, Tempo] = {}
         self._parts: dict[str, dict[str, Incident]] = {}
         """Incident -> channel -> what the channel sees of it, as far as that was asked for."""
         self._unsaved_incidents: dict[str, Incident] = {}
@@ -149,6 +151,7 @@ class Outbox:
                 if row.parked:
                     self._keep(replace(row, parked="", next_at=0.0))
         self._quiet_until.clear()
+        self._tempos.clear()
         self.broken.clear()
         self.notice(())
         for wake in self._wake.values():
@@ -315,7 +318,7 @@ class Outbox:
             row,
             repeats=notifier.repeats,
             updates=notifier.updates,
-            tempo=self._settings.tempo,
+            tempo=self._tempo(seen),
             repeat_s=notifier.repeat_s,
         )
 
@@ -532,7 +535,7 @@ class Outbox:
                 continue
             if incident.id in self._rows.get(fallback, {}):
                 continue
-            due = self._part(incident, channel).opened_at + self._settings.tempo.wait_s
+            due = self._part(incident, channel).opened_at + self._tempo(incident).wait_s
             due += self._settings.fallback_after_s
             if due <= now:
                 self._tell_instead(incident.id, channel)
@@ -596,6 +599,11 @@ class Outbox:
             if not told_before:
                 log.error("delivery state not saved: %s", error)  # noqa: TRY400 - it says it all
 
+    def _tempo(self, incident: Incident) -> Tempo:
+        if incident.id not in self._tempos:
+            self._tempos[incident.id] = self._settings.tempo(incident)
+        return self._tempos[incident.id]
+
     def _part(self, incident: Incident, channel: str) -> Incident:
         parts = self._parts.setdefault(incident.id, {})
         if channel not in parts:
@@ -622,6 +630,7 @@ class Outbox:
                 continue
             del self._incidents[incident.id]
             self._parts.pop(incident.id, None)
+            self._tempos.pop(incident.id, None)
             self._keys[incident.key].discard(incident.id)
             if not self._keys[incident.key]:
                 del self._keys[incident.key]

@@ -9,8 +9,9 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from monitor.matching import matches
+from monitor.matching import labels_of, matches
 from monitor.model import (
     PRIORITY_OF,
     Delivery,
@@ -27,6 +28,8 @@ from monitor.model import (
     Transition,
 )
 from monitor.slo.alerting import AlertRule
+
+T = TypeVar("T")
 
 PARKED_RETRY_S = 3600.0
 """A permanent refusal is tried again this rarely, and at once after a reload or restart."""
@@ -55,6 +58,10 @@ class Route:
     routes: tuple[Route, ...] = ()
     continues: bool = False
     """Whether routes after this one are looked at too when it matches."""
+    wait_s: float | None = None
+    interval_s: float | None = None
+    repeat_s: float | None = None
+    """See `Tempo`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,30 +87,53 @@ EVERYTHING = Route()
 AT_ONCE = Tempo()
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    channels: tuple[str, ...]
+    group_by: tuple[str, ...]
+    tempo: Tempo
+
+    def under(self, route: Route) -> _Leaf:
+        """Return what holds below `route`."""
+        tempo = self.tempo
+        return _Leaf(
+            channels=_said(route.channels, self.channels),
+            group_by=_said(route.group_by, self.group_by),
+            tempo=Tempo(
+                wait_s=_said(route.wait_s, tempo.wait_s),
+                interval_s=_said(route.interval_s, tempo.interval_s),
+                repeat_s=_said(route.repeat_s, tempo.repeat_s),
+            ),
+        )
+
+
+def _said(said: T | None, above: T) -> T:
+    return above if said is None else said
+
+
+def tempo_of(root: Route, incident: Incident) -> Tempo:
+    """Return how often people hear of an incident: as its first alert is routed."""
+    return _leaves(root, labels_of(incident.lead), _Leaf((), GROUP_BY, AT_ONCE))[0].tempo
+
+
 def routed(
     root: Route, labels: Mapping[str, str], channels: tuple[str, ...]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (channels, group_by) for an alert; `channels` are those of its rule."""
-    found = _leaves(root, labels, channels, GROUP_BY)
-    names = tuple(dict.fromkeys(name for each, _ in found for name in each))
-    return names, found[0][1]
+    found = _leaves(root, labels, _Leaf(channels, GROUP_BY, AT_ONCE))
+    names = tuple(dict.fromkeys(name for each in found for name in each.channels))
+    return names, found[0].group_by
 
 
-def _leaves(
-    route: Route,
-    labels: Mapping[str, str],
-    channels: tuple[str, ...],
-    group_by: tuple[str, ...],
-) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    channels = channels if route.channels is None else route.channels
-    group_by = group_by if route.group_by is None else route.group_by
-    found: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+def _leaves(route: Route, labels: Mapping[str, str], above: _Leaf) -> list[_Leaf]:
+    here = above.under(route)
+    found: list[_Leaf] = []
     for child in route.routes:
         if matches(child.matchers, labels):
-            found += _leaves(child, labels, channels, group_by)
+            found += _leaves(child, labels, here)
             if not child.continues:
                 break
-    return found or [(channels, group_by)]
+    return found or [here]
 
 
 def group_of(labels: Mapping[str, str], group_by: Sequence[str]) -> str:

@@ -94,7 +94,7 @@ class Bench:
             notifiers=notifiers,
             fallback=fallback,
             digest_above=digest_above,
-            tempo=Tempo(repeat_s=3600.0),
+            tempo=lambda _: Tempo(repeat_s=3600.0),
         )
         self.undelivered: list[bytes] = []
         last = LastResort(self.undelivered.append, InlineExecutor(), Telemetry())

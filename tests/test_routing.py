@@ -43,6 +43,7 @@ from monitor.routing import (
     part,
     routed,
     settle,
+    tempo_of,
 )
 
 NOW = 1_000_000.0
@@ -392,3 +393,21 @@ def test_a_digest_counts_what_it_speaks_for_with_the_worst_first() -> None:
     ended = digest_of(over, "c", NOW + 9, digest)
     assert (ended.id, ended.resolved_at) == (digest.id, NOW + 9)
     assert digest_of([*over[1:], every[0]], "c", NOW + 9, digest).is_open
+
+
+def test_a_route_has_a_tempo_of_its_own() -> None:
+    """What it does not say comes from above, as with channels; the first that matches decides."""
+    slow = Route(
+        matchers=(parse_matcher("severity=info"),),
+        wait_s=30.0,
+        routes=(Route(matchers=(parse_matcher("deployment=d"),), repeat_s=60.0),),
+    )
+    root = Route(wait_s=0.0, interval_s=300.0, repeat_s=3600.0, routes=(slow,))
+    found = [
+        tempo_of(root, open_incident(alert("r", NOW, severity=severity), revision=None))
+        for severity in (Severity.CRITICAL, Severity.INFO)
+    ]
+    assert found == [
+        Tempo(wait_s=0.0, interval_s=300.0, repeat_s=3600.0),
+        Tempo(wait_s=30.0, interval_s=300.0, repeat_s=60.0),
+    ]

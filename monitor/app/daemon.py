@@ -45,7 +45,7 @@ from monitor.probes.heartbeat_board import HeartbeatBoard
 from monitor.probes.stall import Pulse
 from monitor.recovery import Lever, Recovery
 from monitor.rollback.guard import Evidence, RollbackPolicy
-from monitor.routing import Tempo
+from monitor.routing import tempo_of
 from monitor.scheduler import Job, Scheduler
 from monitor.selftest import SelfTester, SelfTests
 from monitor.sinks import build_sink
@@ -341,11 +341,7 @@ class App:
                 for name, config in plan.channels.items()
             },
             fallback=plan.fallback,
-            tempo=Tempo(
-                wait_s=plan.group_wait_s,
-                interval_s=plan.group_interval_s,
-                repeat_s=plan.repeat_interval_s,
-            ),
+            tempo=functools.partial(tempo_of, plan.route),
             page_url=plan.server.page_url,
             brief=functools.partial(brief, self.engine, actions=_actions(plan)),
         )

@@ -119,10 +119,7 @@ def _plan(
         fallback=settings.fallback,
         witnesses=tuple(witnesses(settings.witnesses)),
         blind_channels=_blind_channels(settings, parts),
-        repeat_interval_s=settings.repeat_interval_s,
-        group_wait_s=settings.route.group_wait_s,
-        group_interval_s=settings.route.group_interval_s,
-        route=settings.route.to_route(),
+        route=settings.route.to_route(settings.repeat_interval_s),
         escalation=settings.escalation.to_steps(),
         inhibitions=TIERS
         if settings.inhibit is None

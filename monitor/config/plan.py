@@ -101,9 +101,6 @@ class Plan:
     """Asked whether we see at all; nobody's SLI."""
     blind_channels: tuple[str, ...]
     """Who is told that we are blind."""
-    repeat_interval_s: float
-    group_wait_s: float
-    group_interval_s: float
     route: Route
     escalation: Mapping[Priority, tuple[EscalationStep, ...]]
     inhibitions: tuple[Inhibition, ...]

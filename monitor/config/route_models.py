@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from monitor.config.values import Identifier
+from monitor.config.values import Identifier, at_least
 from monitor.fields import Duration, Model
 from monitor.inhibition import Inhibition
 from monitor.matching import parse_matcher
@@ -33,6 +33,9 @@ class RouteModel(Model):
     channels: Channels | None = None
     group_by: tuple[Identifier, ...] | None = None
     continues: bool = Field(alias="continue", default=False)
+    group_wait_s: Duration | None = None
+    group_interval_s: Duration | None = None
+    repeat_interval_s: Annotated[Duration, AfterValidator(at_least(60))] | None = None
     routes: tuple[RouteModel, ...] = ()
 
     def to_route(self) -> Route:
@@ -43,6 +46,9 @@ class RouteModel(Model):
             group_by=self.group_by,
             routes=tuple(each.to_route() for each in self.routes),
             continues=self.continues,
+            wait_s=self.group_wait_s,
+            interval_s=self.group_interval_s,
+            repeat_s=self.repeat_interval_s,
         )
 
 
@@ -56,12 +62,15 @@ class RootRouteModel(Model):
     group_interval_s: Duration = 300.0
     routes: tuple[RouteModel, ...] = ()
 
-    def to_route(self) -> Route:
-        """Return it compiled."""
+    def to_route(self, repeat_s: float) -> Route:
+        """Return it compiled; `repeat_s` is for routes that say nothing else."""
         return Route(
             channels=self.channels,
             group_by=self.group_by,
             routes=tuple(each.to_route() for each in self.routes),
+            wait_s=self.group_wait_s,
+            interval_s=self.group_interval_s,
+            repeat_s=repeat_s,
         )
 
 

@@ -522,7 +522,7 @@ class History:
             },
             fallback="console",
             fallback_after_s=120.0,
-            tempo=Tempo(wait_s=0.0, interval_s=300.0, repeat_s=3600.0),
+            tempo=lambda _: Tempo(wait_s=0.0, interval_s=300.0, repeat_s=3600.0),
             digest_above=3,
         )
 
