@@ -104,7 +104,11 @@ def unheard(
     for row in rows:
         by_incident.setdefault(row.incident, []).append(row)
     found = []
+    digests = {row.via for row in rows if row.via}
     for name, mine in by_incident.items():
+        if name in digests:
+            # What it speaks for is looked at itself.
+            continue
         # One that is not known any more was over long ago.
         incident = known.get(name)
         is_open = incident is not None and incident.is_open

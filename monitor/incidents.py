@@ -52,6 +52,7 @@ CLOSED_KEPT = 200
 DIAGNOSIS_S = 300.0
 """A diagnosis says something about an incident that opens so long afterwards."""
 CHANNEL_BROKEN = "channel_broken"
+OWN_RULES = (PROBER_BLIND, CHANNEL_BROKEN)
 FLAP_WITHIN_S = 3600.0
 FLAP_OPENINGS = 4
 """An alert that fired so often within that time is over only when it was quiet for a while."""
@@ -68,6 +69,8 @@ class IncidentSettings:
     service: str
     blind_channels: tuple[str, ...]
     """Who is told that we cannot see, or cannot tell."""
+    critical_channels: tuple[str, ...] = ()
+    """Who is told of a broken channel when there is nobody else."""
     rollback_rules: frozenset[Where] = frozenset()
     """(rule, deployment) pairs whose incidents ask for a rollback."""
     route: Route = EVERYTHING
@@ -148,9 +151,17 @@ class Incidents:
                 since = status.evaluated_at if status.active_at is None else status.active_at
                 self._held[where] = _firing(where, since)
         for where in self._open.keys() - firing:
-            if where[0] not in {PROBER_BLIND, CHANNEL_BROKEN}:
+            if where[0] not in OWN_RULES:
                 # It was flapping when the earlier process ended.
                 self._settling[where] = replace(_firing(where, now), after=AlertState.RESOLVED)
+        labels = list(self._firing_labels())
+        self._hiding = {
+            silence.id
+            for silence in silences
+            if silence.ends_on_resolve
+            and silence.is_active(now)
+            and any(matches(silence.matchers, each) for each in labels)
+        }
         self._forget_closed()
 
     # --- alerts -----------------------------------------------------------------------------
@@ -158,18 +169,19 @@ class Incidents:
     def follow(self, transition: Transition) -> list[Incident]:
         """Take in a transition; alerts that fire are looked at by `settle`."""
         where = (transition.rule, transition.deployment)
+        if where == (PROBER_BLIND, PROBER) and transition.after is AlertState.FIRING:
+            return self._changed([self._blind(transition)])
         if transition.after is AlertState.FIRING:
-            if where == (PROBER_BLIND, PROBER):
-                return self._changed([self._blind(transition)])
-            if self._settling.pop(where, None) is None:
+            if self._settling.pop(where, None) is None and where not in self._open:
                 self._held[where] = transition
+            return []
+        if transition.before is not AlertState.FIRING:
+            # A flapping alert that waits for its `for` again is still over, or not.
             return []
         self._hidden.pop(where, None)
         self._settling.pop(where, None)
-        if self._held.pop(where, None) is not None or transition.before is not AlertState.FIRING:
-            return []
-        key = self._open.get(where)
-        if key is None:
+        held, key = self._held.pop(where, None), self._open.get(where)
+        if held is not None or key is None:
             return []
         if not transition.reason and self._is_flapping(where, transition.at):
             self._settling[where] = transition
@@ -193,6 +205,8 @@ class Incidents:
             why = self._why_hidden(incident, now)
             if why != incident.hidden_by:
                 looked = replace(incident, hidden_by=why)
+                if not why:
+                    looked = replace(looked, shown_at=now)
             steps = self.settings.escalation.get(incident.priority, ())
             looked, late = escalate(looked, steps, now) if steps else (looked, False)
             taken = range(len(incident.escalated), len(looked.escalated))
@@ -293,7 +307,13 @@ class Incidents:
             return hidden
         wanted = self.settings.depends_on.get(alert.deployment, ())
         inhibitions = self.settings.inhibitions
-        suspects = [each for name in (alert.deployment, *wanted) for each in self._about(name)]
+        # A channel of ours that is broken says nothing of a deployment with its name.
+        suspects = [
+            each
+            for name in (alert.deployment, *wanted)
+            for each in self._about(name)
+            if each.rule not in OWN_RULES
+        ]
         if any("deployment" not in each.equal for each in inhibitions):
             suspects = list(self._incidents.values())
         source = inhibiting(
@@ -306,7 +326,12 @@ class Incidents:
         if source is not None:
             return "inhibition", f"{source.rule} on {source.deployment} fires"
         if isinstance(rule.condition, BurnCondition):
-            return covering(rule, rule.condition, since, self._about(alert.deployment), now)
+            told = [
+                each
+                for each in self._about(alert.deployment)
+                if not each.hidden_by and set(alert.channels) & set(each.channels)
+            ]
+            return covering(rule, rule.condition, since, told, now)
         return None
 
     def _about(self, deployment: str) -> list[Incident]:
@@ -380,7 +405,10 @@ class Incidents:
         changed = []
         for channel, why in broken.items():
             where = (CHANNEL_BROKEN, channel)
-            elsewhere = tuple(each for each in self.settings.blind_channels if each != channel)
+            settings = self.settings
+            elsewhere = tuple(each for each in settings.blind_channels if each != channel) or tuple(
+                each for each in settings.critical_channels if each != channel
+            )
             if where not in self._open and elsewhere:
                 changed.append(
                     open_own_incident(

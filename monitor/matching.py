@@ -14,6 +14,7 @@ from typing import Any
 import re2  # type: ignore[import-untyped]  # google-re2 ships no types
 
 from monitor.model import IncidentAlert, Matcher
+from monitor.slo.alerting import rule_name
 
 _WRITTEN = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
 _LONGEST = 1000
@@ -60,8 +61,8 @@ def labels_of(alert: IncidentAlert) -> dict[str, str]:
     """Return what matchers see of an alert: its own labels, and the names of what it is about."""
     return {
         **alert.labels,
-        "alertname": alert.rule,
-        "rule": alert.rule,
+        "alertname": rule_name(alert.rule),
+        "rule": rule_name(alert.rule),
         "deployment": alert.deployment,
         "environment": alert.environment,
         "service": alert.service,

@@ -6,6 +6,7 @@ process's own timeline (`Clock.now`); all durations are seconds unless the name 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -363,6 +364,10 @@ class Incident:
     """What its alerts have in common; an alert of the same group may join."""
     covers: tuple[str, ...] = ()
     """Ids of the incidents that this one, a digest of one channel, speaks for; else nothing."""
+    steps: tuple[str, ...] = ()
+    """Steps of escalations that were taken: `P0/1` is the first of P0."""
+    shown_at: float | None = None
+    """When it was hidden last and is not any more: nobody could be called before."""
 
     @property
     def is_open(self) -> bool:
@@ -405,6 +410,14 @@ class Incident:
         """When an alert joined or ended last."""
         moments = [(each.resolved_at or 0.0, each.opened_at) for each in self.alerts]
         return max([self.opened_at, *map(max, moments)])
+
+    @property
+    def alerts_state(self) -> str:
+        """Which alerts are open and which are over: another text when one joins or ends."""
+        parts = sorted(
+            f"{it.rule}\0{it.deployment}\0{it.opened_at!r}\0{it.is_open}" for it in self.alerts
+        )
+        return hashlib.sha256("\0\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def with_note(self, note: Note) -> Incident:
         """Return a copy with `note` appended."""
@@ -501,6 +514,8 @@ class Message:
     """An earlier attempt ended without an answer, so the receiver may see this twice."""
     page_url: str | None = None
     """Address of the live page, for a link back; None when it is not published."""
+    ahead_s: float = 0.0
+    """How far the receiver's clock, as far as we know it, is ahead of the incident's times."""
     brief: Brief | None = None
 
 
@@ -561,8 +576,10 @@ class Owed:
     parked: str = ""
     """Why it is not tried any more until a reload or restart (a permanent refusal)."""
     remote_key: str | None = None
-    told_until: float = 0.0
-    """Changes of the incident up to here were in what was told last."""
+    told_alerts: str = ""
+    """Which alerts were open and over in what was told last, as `Incident.alerts_state` has it."""
+    whole: bool = False
+    """Whether the receiver stands in for others, and therefore sees every alert."""
     acknowledged_at: float | None = None
     """The acknowledgement that was told last."""
     via: str = ""

@@ -121,8 +121,8 @@ class Outbox:
         self._keys: dict[str, set[str]] = {}
         """Dedup key -> ids of the incidents that are known."""
         self._tempos: dict[str, Tempo] = {}
-        self._parts: dict[str, dict[str, Incident]] = {}
-        """Incident -> channel -> what the channel sees of it, as far as that was asked for."""
+        self._parts: dict[str, dict[tuple[str, bool], Incident]] = {}
+        """Incident -> (channel, whether it sees the whole) -> what it sees, once asked for."""
         self._unsaved_incidents: dict[str, Incident] = {}
         self._settled: dict[str, None] = {}
         """Closed incidents that need no more words, oldest first: a late note revives none."""
@@ -136,12 +136,17 @@ class Outbox:
         for row in rows:
             uncertain = row.intent or row.uncertain
             via = row.via if row.via in known else ""
-            if row.parked:
-                self.broken[row.channel] = row.parked
             self._keep(
                 replace(row, intent=None, uncertain=uncertain, parked="", next_at=0.0, via=via)
             )
-        self.notice(incidents)
+        # An older version wrote incidents without their alerts; what is over needs no new rows.
+        told = {row.incident for row in rows}
+        wanted = [each for each in incidents if each.is_open or each.id in told]
+        whole = [it if it.alerts else replace(it, alerts=(it.lead,)) for it in wanted]
+        self.notice(whole, restored=True)
+        for row in rows:
+            if row.parked and row.channel in self._settings.notifiers and self._is_owed(row):
+                self.broken[row.channel] = row.parked
 
     def reconfigure(self, settings: OutboxSettings) -> None:
         """Use other channels from now on; parked messages get a new try."""
@@ -161,8 +166,11 @@ class Outbox:
         """Return the channels that need a worker: configured ones and those still owed to."""
         return tuple(dict.fromkeys((*self._settings.notifiers, *self._rows)))
 
-    def notice(self, incidents: Iterable[Incident]) -> None:
-        """Take in incidents as they are now (after they were committed) and wake the workers."""
+    def notice(self, incidents: Iterable[Incident], *, restored: bool = False) -> None:
+        """Take in incidents as they are now (after they were committed) and wake the workers.
+
+        `restored`: what is over has its receivers already.
+        """
         for incident in incidents:
             if incident.id in self._settled:
                 continue
@@ -170,7 +178,8 @@ class Outbox:
                 self._hurry_predecessors(incident)
             self._know(incident)
             for channel in incident.channels:
-                if incident.id not in self._rows.get(channel, {}):
+                known = incident.id in self._rows.get(channel, {})
+                if not known and (incident.is_open or not restored):
                     self._keep(Owed(incident=incident.id, channel=channel))
             # A fallback is not among the incident's own channels, but hears of its end as well.
             for channel, rows in self._rows.items():
@@ -297,7 +306,7 @@ class Outbox:
             if _may_be_open(row):
                 key = row.key or incident.key
                 open_there[key] = max(incident.opened_at, open_there.get(key, 0.0))
-            seen = self._part(incident, channel)
+            seen = self._part(incident, row)
             owed = self._reason(seen, row, notifier)
             if owed is not None:
                 jobs.append((_Job(seen, row, owed[0]), owed[1]))
@@ -374,7 +383,7 @@ class Outbox:
             if row is None or row.via != digest.id:
                 continue
             incident = self._incidents.get(each)
-            over = incident is None or not self._part(incident, told.channel).is_open
+            over = incident is None or not self._part(incident, row).is_open
             state = Told.RESOLVED if over else Told.OPEN
             changed.append(replace(row, told=state, told_at=told.told_at, uncertain=None))
             self._keep(changed[-1])
@@ -408,6 +417,7 @@ class Outbox:
                 incident=replace(job.incident, key=row.key or job.incident.key),
                 # Receivers compare a signature's time with their own clock.
                 at=self._clock.wall(now),
+                ahead_s=self._clock.wall(now) - now,
                 may_be_repeated=row.uncertain is job.reason and not notifier.deduplicates,
                 page_url=self._settings.page_url,
                 brief=self._settings.brief(job.incident, now),
@@ -434,6 +444,7 @@ class Outbox:
                 job.incident,
                 now=self._clock.now(),
                 jitter=self._rng.random(),
+                says_who=notifier.repeats or job.reason is SendReason.ACKNOWLEDGED,
             )
             self._keep(row)
             rows = [row]
@@ -529,13 +540,18 @@ class Outbox:
         ahead = []
         for row in list(self._rows.get(channel, {}).values()):
             incident = self._incidents.get(row.incident)
-            if fallback in {None, channel} or incident is None or row.told is not Told.NOTHING:
+            if fallback in {None, channel} or incident is None:
                 continue
-            if incident.covers or incident.hidden_by or not self._part(incident, channel).is_open:
+            seen = self._part(incident, row)
+            is_behind = row.attempts > 0 and row.told_alerts != seen.alerts_state
+            if row.told is not Told.NOTHING and not is_behind:
                 continue
-            if incident.id in self._rows.get(fallback, {}):
+            if incident.covers or incident.hidden_by or not seen.is_open:
                 continue
-            due = self._part(incident, channel).opened_at + self._tempo(incident).wait_s
+            stand_in = self._rows.get(fallback, {}).get(incident.id)
+            if stand_in is not None and stand_in.whole:
+                continue
+            due = seen.changed_at if is_behind else seen.opened_at + self._tempo(incident).wait_s
             due += self._settings.fallback_after_s
             if due <= now:
                 self._tell_instead(incident.id, channel)
@@ -549,8 +565,11 @@ class Outbox:
         known = self._incidents.get(incident)
         if known is None or known.covers:
             return
-        if fallback not in {None, channel} and incident not in self._rows.get(fallback, {}):
-            self._keep(Owed(incident=incident, channel=fallback))
+        if fallback is None or fallback == channel:
+            return
+        row = self._rows.get(fallback, {}).get(incident)
+        if row is None or not row.whole:
+            self._keep(replace(row or Owed(incident=incident, channel=fallback), whole=True))
             self._event(fallback).set()
 
     def _hurry_predecessors(self, incident: Incident) -> None:
@@ -565,7 +584,9 @@ class Outbox:
         """What a channel is owed that a reload removed goes to the fallback, and says so."""
         for channel in [each for each in self._rows if each not in self._settings.notifiers]:
             for row in list(self._rows[channel].values()):
-                if not row.parked and self._is_owed(row):
+                incident = self._incidents.get(row.incident)
+                waits = row.told is Told.OPEN and incident is not None and incident.is_open
+                if not row.parked and not waits and self._is_owed(row):
                     self._keep(replace(row, parked="this channel is not configured any more"))
                     self._tell_instead(row.incident, channel)
 
@@ -599,16 +620,18 @@ class Outbox:
             if not told_before:
                 log.error("delivery state not saved: %s", error)  # noqa: TRY400 - it says it all
 
-    def _tempo(self, incident: Incident) -> Tempo:
+    def _tempo(self, seen: Incident) -> Tempo:
+        # As the whole is routed, whichever part of it somebody asks about.
+        incident = self._incidents.get(seen.id, seen)
         if incident.id not in self._tempos:
             self._tempos[incident.id] = self._settings.tempo(incident)
         return self._tempos[incident.id]
 
-    def _part(self, incident: Incident, channel: str) -> Incident:
+    def _part(self, incident: Incident, row: Owed) -> Incident:
         parts = self._parts.setdefault(incident.id, {})
-        if channel not in parts:
-            parts[channel] = part(incident, channel)
-        return parts[channel]
+        if (row.channel, row.whole) not in parts:
+            parts[row.channel, row.whole] = part(incident, row.channel, whole=row.whole)
+        return parts[row.channel, row.whole]
 
     def _know(self, incident: Incident) -> None:
         self._incidents[incident.id] = incident
@@ -660,7 +683,7 @@ class Outbox:
             digest = self._incidents.get(row.via)
             own = self._rows[row.channel].get(row.via)
             return digest is not None and own is not None and (digest.is_open or self._is_owed(own))
-        return self._reason(self._part(incident, row.channel), row, notifier) is not None
+        return self._reason(self._part(incident, row), row, notifier) is not None
 
 
 def _may_be_open(row: Owed) -> bool:

@@ -142,6 +142,8 @@ class Pipeline:
         self.book = Incidents(engine, settings.incidents)
         self.corrections: dict[str, Correction] = {}
         """By their ids, oldest first."""
+        self._carried: list[Incident] = []
+        """Incidents that changed before the first tick."""
         self._unsaved = Batch()
         self._last_flush = clock.now()
         self._pending: (
@@ -158,6 +160,8 @@ class Pipeline:
         """Take over what an earlier process told and was told; budgets know of it already."""
         self.corrections = {each.id: each for each in corrections}
         self.book.restore(incidents, silences, self._clock.now())
+        # Whoever edited the configuration meanwhile expects it to be followed, as after a reload.
+        self._carried = self.book.follow_channels()
 
     def reconfigure(
         self,
@@ -240,7 +244,7 @@ class Pipeline:
         while self._queue:
             drained.take(self._queue.popleft())
         now = self._clock.now()
-        changed = self._listen(drained, now)
+        changed, self._carried = [*self._carried, *self._listen(drained, now)], []
         for correction in drained.corrections:
             self.engine.correct(correction)
             self.corrections[correction.id] = correction

@@ -14,6 +14,7 @@ from typing import TypeVar
 from monitor.matching import labels_of, matches
 from monitor.model import (
     PRIORITY_OF,
+    Acknowledgement,
     Delivery,
     DeliveryResult,
     Deployment,
@@ -305,13 +306,19 @@ def end_alert(incident: Incident, transition: Transition) -> Incident:
     return replace(incident, resolved_at=transition.at, resolve_reason=transition.reason)
 
 
-def part(incident: Incident, channel: str) -> Incident:
+def part(incident: Incident, channel: str, *, whole: bool = False) -> Incident:
     """Return the incident as `channel` sees it: the alerts that it is told of, or all of them.
 
-    A receiver that none of the alerts names (the fallback, an escalation) sees the whole.
+    A receiver that was called for others (`whole`: the fallback; or by an escalation) sees all.
     """
     own = tuple(each for each in incident.alerts if channel in each.channels)
-    if incident.covers or not own or len(own) == len(incident.alerts):
+    if (
+        whole
+        or incident.covers
+        or channel in incident.called
+        or not own
+        or len(own) == len(incident.alerts)
+    ):
         return incident
     lead = own[0]
     ends = [each.resolved_at for each in own if each.resolved_at is not None]
@@ -362,8 +369,22 @@ def digest_of(
         resolved_at=max(ends) if len(ends) == len(alerts) else None,
         alerts=tuple(alerts),
         priority=min(incident.priority for incident in covered),
+        hidden_by=_common_reason(covered),
+        acknowledgement=_common_acknowledgement(covered),
         covers=tuple(incident.id for incident in covered),
     )
+
+
+def _common_reason(covered: Sequence[Incident]) -> str:
+    reasons = [each.hidden_by for each in covered if each.is_open]
+    return reasons[0] if reasons and all(reasons) else ""
+
+
+def _common_acknowledgement(covered: Sequence[Incident]) -> Acknowledgement | None:
+    """Return the one that expires first, when somebody works on everything."""
+    given = [each.acknowledgement for each in covered if each.is_open]
+    known = [each for each in given if each is not None]
+    return min(known, key=lambda it: it.until) if known and len(known) == len(given) else None
 
 
 def _summary(alerts: Sequence[IncidentAlert]) -> str:
@@ -399,8 +420,12 @@ def escalate(
     if not incident.is_open or incident.hidden_by or (ack is not None and now < ack.until):
         return incident, False
     late = False
-    for number, step in list(enumerate(steps))[len(incident.escalated) :]:
-        due = incident.opened_at + step.after_s
+    since = max(_urgent_since(incident), incident.shown_at or 0.0)
+    for number, step in enumerate(steps):
+        name = f"{incident.priority}/{number + 1}"
+        if name in incident.steps:
+            continue
+        due = since + step.after_s
         if ack is not None and ack.at < due:
             due = max(due, ack.until)
         if now < due:
@@ -408,15 +433,23 @@ def escalate(
         late |= now - due > LATE_S
         remark = f", {now - due:.0f} s late" if now - due > LATE_S else ""
         text = f"escalated to {', '.join(step.channels)} (step {number + 1}{remark})"
-        new = tuple(name for name in step.channels if name not in incident.channels)
         note = Note(at=now, text=text)
         incident = replace(
             incident.with_note(note),
             escalated=(*incident.escalated, note),
-            channels=(*incident.channels, *new),
-            called=(*incident.called, *new),
+            channels=tuple(dict.fromkeys((*incident.channels, *step.channels))),
+            called=tuple(dict.fromkeys((*incident.called, *step.channels))),
+            steps=(*incident.steps, name),
         )
     return incident, late
+
+
+def _urgent_since(incident: Incident) -> float:
+    """Return since when the incident is as urgent as it is."""
+    return min(
+        (each.opened_at for each in incident.alerts if each.priority is incident.priority),
+        default=incident.opened_at,
+    )
 
 
 # --- what is owed -------------------------------------------------------------------------------
@@ -440,11 +473,12 @@ def owed_reason(
     told nothing before the end gets the whole story in the single message "resolved", except
     where an open would page somebody about what is over (`repeats` False), or it was hidden.
     """
-    if row.via or row.told is Told.RESOLVED:
+    if row.via or (row.told is Told.RESOLVED and not incident.is_open):
         return None
     if not incident.is_open:
         return _end_owed(incident, row, repeats, tempo)
-    if row.told is Told.NOTHING:
+    if row.told is not Told.OPEN:
+        # Told nothing, or the end of what it saw then: a reload or a step shows it more.
         return None if incident.hidden_by else _first_owed(incident, row, tempo)
     if incident.hidden_by:
         if repeat_s is None:
@@ -455,7 +489,7 @@ def owed_reason(
     found = []
     if updates and ack is not None and ack.at != row.acknowledged_at:
         found.append((0.0, SendReason.ACKNOWLEDGED))
-    if updates and incident.changed_at > row.told_until:
+    if updates and row.told_alerts not in {"", incident.alerts_state}:
         found.append((_tick(incident, incident.changed_at, tempo), SendReason.NEW_ALERTS))
     if repeats and row.told_at is not None:
         found.append((_repeat_at(incident, row.told_at, tempo, repeat_s), SendReason.REPEAT))
@@ -525,10 +559,12 @@ def settle(
     *,
     now: float,
     jitter: float,
+    says_who: bool = True,
 ) -> Owed:
     """Return the row after an attempt to say how things stand in `told`.
 
-    `jitter` in [0, 1) spreads retries over half a step.
+    `jitter` in [0, 1) spreads retries over half a step. `says_who`: whether the message said who
+    works on it, besides that it is open.
     """
     row = replace(row, intent=None)
     match delivery.result:
@@ -543,8 +579,8 @@ def settle(
                 next_at=now,
                 parked="",
                 remote_key=delivery.remote_key or row.remote_key,
-                told_until=told.changed_at,
-                acknowledged_at=None if ack is None else ack.at,
+                told_alerts=told.alerts_state,
+                acknowledged_at=ack.at if ack is not None and says_who else row.acknowledged_at,
             )
         case DeliveryResult.PERMANENT:
             return replace(

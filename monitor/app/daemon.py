@@ -35,6 +35,7 @@ from monitor.model import (
     Release,
     RollbackRecord,
     Sample,
+    Severity,
     Silence,
     Target,
 )
@@ -236,6 +237,11 @@ class App:
     def now(self) -> float:
         """UTC seconds."""
         return self._around.clock.now()
+
+    def wall(self) -> float:
+        """UTC seconds by the wall clock, which may have been set since we started."""
+        clock = self._around.clock
+        return clock.wall(clock.now())
 
     def incidents(self) -> Sequence[Incident]:
         """Open and recently closed incidents, newest first."""
@@ -548,6 +554,14 @@ def _pipeline_settings(plan: Plan) -> PipelineSettings:
         incidents=IncidentSettings(
             service=plan.service,
             blind_channels=plan.blind_channels,
+            critical_channels=tuple(
+                dict.fromkeys(
+                    name
+                    for rule in plan.rules
+                    if rule.severity is Severity.CRITICAL
+                    for name in rule.channels
+                )
+            ),
             rollback_rules=frozenset(
                 (rule.name, each.deployment.name)
                 for each in plan.deployments

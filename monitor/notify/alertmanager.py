@@ -29,6 +29,7 @@ from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import Address, Answer, Endpoint, described, post
 from monitor.notify.render import render
 from monitor.notify.words import fit, fit_line, iso, measured
+from monitor.slo.alerting import rule_name
 
 PATH = "/api/v2/alerts"
 RESEND_S = 60.0
@@ -152,9 +153,13 @@ def alerts(message: Message) -> list[dict[str, Any]]:
     recent = tuple(
         alert
         for alert in every
-        if alert.resolved_at is None or message.at - alert.resolved_at < ENDED_KEPT_S
+        if alert.resolved_at is None
+        or message.at - message.ahead_s - alert.resolved_at < ENDED_KEPT_S
     )
-    told = every if message.reason is SendReason.RESOLVED else recent or every
+    told = recent or every
+    if message.reason is SendReason.REPEAT:
+        # Its end was told, and by now it may fire as part of another incident.
+        told = tuple(alert for alert in every if alert.is_open) or told
     return [_alert(message, alert) for alert in told]
 
 
@@ -166,13 +171,16 @@ def label_name(text: str) -> str:
 
 def _alert(message: Message, alert: IncidentAlert) -> dict[str, Any]:
     ended_at = message.incident.resolved_at if alert.resolved_at is None else alert.resolved_at
-    ends_at = message.at + RESENDS_VALID * RESEND_S if ended_at is None else ended_at
+    opened_at = alert.opened_at + message.ahead_s
+    ends_at = message.at + RESENDS_VALID * RESEND_S
+    if ended_at is not None:
+        ends_at = ended_at + message.ahead_s
     content: dict[str, Any] = {
         "labels": _labels(message.incident, alert),
         "annotations": _annotations(message, alert),
-        "startsAt": iso(alert.opened_at),
+        "startsAt": iso(opened_at),
         # An end before the beginning is refused.
-        "endsAt": iso(max(ends_at, alert.opened_at)),
+        "endsAt": iso(max(ends_at, opened_at)),
     }
     page = dict(render(message).links).get("Live page")
     return content if page is None else {**content, "generatorURL": page}
@@ -180,7 +188,7 @@ def _alert(message: Message, alert: IncidentAlert) -> dict[str, Any]:
 
 def _labels(incident: Incident, alert: IncidentAlert) -> dict[str, str]:
     own = {
-        "alertname": fit_line(alert.rule, LABEL_LIMIT) or "unnamed",
+        "alertname": fit_line(rule_name(alert.rule), LABEL_LIMIT) or "unnamed",
         "deployment": alert.deployment,
         # An incident, and all the more a digest, may span deployments.
         "environment": alert.environment or incident.environment,

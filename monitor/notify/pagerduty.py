@@ -107,7 +107,7 @@ class PagerDutyNotifier:
         """Trigger, acknowledge or resolve once."""
         action = _ACTION.get(message.reason, "trigger")
         key = self._opener(remote_key)
-        if key is None and message.reason is SendReason.FIRST:
+        if key is None and message.reason in {SendReason.FIRST, SendReason.ESCALATED}:
             # An earlier attempt may have opened it by a key that is gone: better two than none.
             key = self._config.routing_key
         if key is None:

@@ -93,7 +93,9 @@ def advance(rule: AlertRule, status: AlertStatus, verdict: bool | None, now: flo
     if rule.matches is None:
         return _advance(rule, status, verdict, now)
     matched_at = rule.matches.count(status, now, matched=verdict)
-    enough = len(matched_at) >= rule.matches.least
+    # What holds does not end, however little of the last periods is known.
+    goes_on = verdict and status.state is AlertState.FIRING
+    enough = goes_on or len(matched_at) >= rule.matches.least
     return replace(_advance(rule, status, enough, now), matched_at=matched_at)
 
 

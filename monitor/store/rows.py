@@ -139,6 +139,8 @@ INCIDENTS = Table(
         "hidden_by": TEXT,
         "group": TEXT,
         "covers": TEXTS,
+        "steps": TEXTS,
+        "shown_at": REAL,
     },
 )
 OWED = Table(
@@ -156,7 +158,8 @@ OWED = Table(
         "next_at": REAL,
         "parked": TEXT,
         "remote_key": TEXT,
-        "told_until": REAL,
+        "told_alerts": NAME,
+        "whole": FLAG,
         "acknowledged_at": REAL,
         "via": TEXT,
         "key": TEXT,

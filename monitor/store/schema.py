@@ -133,6 +133,8 @@ def add_groups(connection: sqlite3.Connection) -> None:
             "hidden_by": ("TEXT NOT NULL", ""),
             "group": ("TEXT NOT NULL", ""),
             "covers": ("TEXT NOT NULL", "[]"),
+            "steps": ("TEXT NOT NULL", "[]"),
+            "shown_at": ("REAL", None),
         },
     )
     widen(connection, "alerts", {"matched_at": ("TEXT NOT NULL", "[]")})
@@ -140,7 +142,8 @@ def add_groups(connection: sqlite3.Connection) -> None:
         connection,
         "owed",
         {
-            "told_until": ("REAL NOT NULL", 0.0),
+            "told_alerts": ("TEXT NOT NULL", ""),
+            "whole": ("INTEGER NOT NULL", 0),
             "acknowledged_at": ("REAL", None),
             "via": ("TEXT NOT NULL", ""),
             "key": ("TEXT NOT NULL", ""),

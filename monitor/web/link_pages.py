@@ -7,14 +7,14 @@ its own address, which carries the signature, and the guard checks it there.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from aiohttp import web
 
 from monitor.fields import parse_duration
-from monitor.model import Acknowledgement, Incident, Matcher
+from monitor.model import Acknowledgement, Incident, IncidentAlert, Matcher
+from monitor.slo.alerting import instance_name, rule_name
 from monitor.web.asking import line, queued
 from monitor.web.endpoint import Endpoint
 from monitor.web.guard import FORM, FormPage, Proof, read_body
@@ -34,8 +34,7 @@ log = logging.getLogger(__name__)
 
 SOURCE = "link"
 ACKNOWLEDGE_TIMES = SILENCE_TIMES = ("1h", "4h", "24h")
-MATCHER_LENGTH = 1000
-_SPECIAL = re.compile(r"[.^$*+?()\[\]{}|\\]")
+ALERTS_OF_A_LINK = 20
 """What a pattern must not read as an operator; a hyphen in a name stays readable."""
 _CHALLENGE = {"WWW-Authenticate": "Signature"}
 _OFF = "signed links are off: set server.page_url, and server.token or server.link_key"
@@ -88,19 +87,23 @@ class LinkPages:
         ends_at = now + _chosen(form, SILENCE_TIMES)
         incident = await find_open(self._view, request.match_info["id"])
         reason = form.get("reason", "").strip()
-        silence = make_silence(
-            matchers_of(incident),
-            owner=line(form.get("by"), "your name", NAME_LENGTH),
-            reason=line(reason or f"by the link in a message about {incident.id}", "the reason",
-                        REASON_LENGTH),
-            starts_at=now,
-            ends_at=ends_at,
-            now=now,
-            ends_on_resolve="until_resolved" in form,
-        )  # fmt: skip
-        await queued(self._view.accept_silence(silence))
+        shown = matchers_of(incident)
+        if form.get("shown", "") != incident.alerts_state:
+            raise RefusalError(409, "meanwhile other alerts belong to it: open the link again")
+        for matchers in shown:
+            silence = make_silence(
+                matchers,
+                owner=line(form.get("by"), "your name", NAME_LENGTH),
+                reason=line(reason or f"by the link in a message about {incident.id}",
+                            "the reason", REASON_LENGTH),
+                starts_at=now,
+                ends_at=ends_at,
+                now=now,
+                ends_on_resolve="until_resolved" in form,
+            )  # fmt: skip
+            await queued(self._view.accept_silence(silence))
         words = f"Nobody is told that these fire before {clock_text(ends_at, now)} UTC."
-        return _page("Silenced", join(tag("p", words, class_="summary"), _listed(silence.matchers)))
+        return _page("Silenced", join(tag("p", words, class_="summary"), _listed(shown)))
 
     def _check(self, purpose: Purpose, request: web.Request) -> None:
         if self._links is None:
@@ -147,26 +150,25 @@ def _pair(pages: LinkPages, purpose: Purpose, act: Handler, words: str) -> Seque
     )
 
 
-def matchers_of(incident: Incident) -> tuple[Matcher, ...]:
-    """Return matchers of all open alerts of `incident`.
+def matchers_of(incident: Incident) -> list[tuple[Matcher, ...]]:
+    """Return, for each open alert of `incident`, what matches that alert and no other.
 
     Raises:
-        RefusalError: 409: there are more than one silence can name.
+        RefusalError: 409: there are too many for one link.
     """
-    opened = [each for each in incident.alerts if each.is_open]
-    rules = {each.rule for each in opened} or {incident.rule}
-    deployments = {each.deployment for each in opened} or {incident.deployment}
-    return _matcher("rule", rules), _matcher("deployment", deployments)
-
-
-def _matcher(name: str, values: set[str]) -> Matcher:
-    if len(values) == 1:
-        return Matcher(name=name, operator="=", value=next(iter(values)))
-    pattern = "|".join(_SPECIAL.sub(r"\\\g<0>", each) for each in sorted(values))
-    if len(pattern) > MATCHER_LENGTH:
+    opened = [each for each in incident.alerts if each.is_open] or [incident.lead]
+    if len(opened) > ALERTS_OF_A_LINK:
         text = "too many alerts for one link; use `monitor silence add` with a matcher of your own"
         raise RefusalError(409, text)
-    return Matcher(name=name, operator="=~", value=pattern)
+    return [_matchers(each) for each in opened]
+
+
+def _matchers(alert: IncidentAlert) -> tuple[Matcher, ...]:
+    named = {"rule": rule_name(alert.rule), "deployment": alert.deployment}
+    region = alert.labels.get("region", "")
+    if alert.rule == instance_name(named["rule"], region):
+        named["region"] = region
+    return tuple(Matcher(name=name, operator="=", value=it) for name, it in named.items())
 
 
 async def _read_form(request: web.Request) -> Mapping[str, str]:
@@ -209,6 +211,7 @@ def _silence_form(incident: Incident, _now: float) -> Markup:
         _listed(matchers_of(incident)),
         tag(
             "form",
+            _input("shown", type="hidden", value=incident.alerts_state),
             _name(required=""),
             tag("label", "Why", _input("reason", maxlength=str(REASON_LENGTH))),
             _times(SILENCE_TIMES),
@@ -258,8 +261,8 @@ def _input(name: str, **attributes: str | None) -> Markup:
     return tag("input", name=name, **attributes)
 
 
-def _listed(matchers: Sequence[Matcher]) -> Markup:
-    return tag("p", [tag("code", str(each), " ") for each in matchers])
+def _listed(silenced: Sequence[Sequence[Matcher]]) -> Markup:
+    return join(*(tag("p", [tag("code", str(it), " ") for it in each]) for each in silenced))
 
 
 def _page(

@@ -86,7 +86,9 @@ class PagerDutyWebhook:
             return "ignored: no open incident has this key"
         if kind == "incident.resolved":
             return "noted: the incident is over when the measurements say so"
-        at = moment(event.get("occurred_at"), "occurred_at")
+        # Theirs is the wall's time, ours goes on when somebody sets the clock.
+        ahead_s = self._view.wall() - self._view.now()
+        at = moment(event.get("occurred_at"), "occurred_at") - ahead_s
         stale = self._is_stale(incident, at)
         if stale is not None:
             return f"ignored: {stale}"
@@ -100,7 +102,19 @@ class PagerDutyWebhook:
         self._latest = {
             each.id: self._latest[each.id] for each in candidates if each.id in self._latest
         }
-        return next((each for each in candidates if dedup_key(each.key) == key), None)
+        renamed: dict[str, set[str]] = {}
+        for row in self._view.owed():
+            if row.key:
+                renamed.setdefault(row.incident, set()).add(row.key)
+        # Where it had to be opened under a key of its own, the other one is an earlier episode's.
+        return next(
+            (
+                each
+                for each in candidates
+                if key in {dedup_key(it) for it in renamed.get(each.id, {each.key})}
+            ),
+            None,
+        )
 
     def _is_stale(self, incident: Incident, at: float) -> str | None:
         """Return why an event says nothing of now: events may come twice, late, or be replayed."""
@@ -112,10 +126,8 @@ class PagerDutyWebhook:
             return "it did not happen within the last hour"
         if at <= self._latest.get(incident.id, 0.0) or (known is not None and at < known.at):
             return "something later is known"
-        if incident.id not in self._latest and any(
-            note.text == TAKEN_BACK and note.at > at for note in incident.notes
-        ):
-            # What an earlier process was told does not come back by being told again.
+        if any(note.text == TAKEN_BACK and note.at > at for note in incident.notes):
+            # It does not come back by being told again, by whomever it was taken back.
             return "something later is known"
         return None
 

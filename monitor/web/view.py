@@ -48,6 +48,10 @@ class View(Protocol):
         """UTC seconds."""
         ...
 
+    def wall(self) -> float:
+        """UTC seconds by the wall clock, which may have been set since we started."""
+        ...
+
     def incidents(self) -> Sequence[Incident]:
         """Open and recently closed incidents, newest first, from memory."""
         ...

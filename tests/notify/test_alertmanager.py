@@ -139,14 +139,16 @@ def test_an_alert_that_ended_long_ago_is_left_out_until_the_end() -> None:
             each["labels"]["alertname"]
             for each in alerts(message(reason, alerts=(old, new), at=NOW + after_s))
         ]
-        for reason in (SendReason.REPEAT, SendReason.RESOLVED)
+        for reason in (SendReason.REPEAT, SendReason.NEW_ALERTS, SendReason.RESOLVED)
         for after_s in (899, 900)
     }
     assert names == {
-        (SendReason.REPEAT, 899): ["old", "new"],
+        (SendReason.REPEAT, 899): ["new"],
         (SendReason.REPEAT, 900): ["new"],
+        (SendReason.NEW_ALERTS, 899): ["old", "new"],
+        (SendReason.NEW_ALERTS, 900): ["new"],
         (SendReason.RESOLVED, 899): ["old", "new"],
-        (SendReason.RESOLVED, 900): ["old", "new"],
+        (SendReason.RESOLVED, 900): ["new"],
     }
 
 

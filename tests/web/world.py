@@ -205,6 +205,7 @@ class World:
         self.asked: list[object] = []
         self.board = HeartbeatBoard()
         self.overloaded = False
+        self.ahead_s = 0.0
         self.reload_error: str | None = None
         self.unready: str | None = None
         self.stuck: str | None = None
@@ -287,6 +288,9 @@ class World:
 
     def now(self) -> float:
         return NOW
+
+    def wall(self) -> float:
+        return NOW + self.ahead_s
 
     @property
     def heartbeats(self) -> HeartbeatBoard:
