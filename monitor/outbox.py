@@ -418,7 +418,7 @@ class Outbox:
                 # Receivers compare a signature's time with their own clock.
                 at=self._clock.wall(now),
                 ahead_s=self._clock.wall(now) - now,
-                may_be_repeated=row.uncertain is job.reason and not notifier.deduplicates,
+                may_be_repeated=_says_again(row, job.reason) and not notifier.deduplicates,
                 page_url=self._settings.page_url,
                 brief=self._settings.brief(job.incident, now),
             )
@@ -688,6 +688,13 @@ class Outbox:
 
 def _may_be_open(row: Owed) -> bool:
     return row.told is Told.OPEN or (row.told is Told.NOTHING and row.uncertain is not None)
+
+
+def _says_again(row: Owed, reason: SendReason) -> bool:
+    before = row.uncertain
+    return before is not None and (
+        before is reason or (_is_opening(before) and _is_opening(reason))
+    )
 
 
 def _is_opening(reason: SendReason) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, cast
 
@@ -27,6 +27,7 @@ from monitor.model import (
     DeliveryResult,
     Deployment,
     Incident,
+    IncidentAlert,
     Matcher,
     Message,
     Owed,
@@ -55,7 +56,8 @@ DEPLOYMENTS = ("api", "web", "jobs")
 RULES = {
     "errors": (Severity.CRITICAL, ("pager", "chat", "estate")),
     "down": (Severity.CRITICAL, ("pager", "chat", "mail")),
-    "slow": (Severity.WARNING, ("chat",)),
+    # One that is called by the escalation too.
+    "slow": (Severity.WARNING, ("chat", "lead")),
 }
 KEYED = ("pager", "estate")
 RESENT_S = {"estate": 1500.0}
@@ -65,6 +67,8 @@ EXPIRES_S = 3000.0
 CALM_BEFORE_S = 2000.0
 """Until nothing of the faults before is left."""
 Where = tuple[str, str]
+Firing = tuple[str, str, float]
+"""Rule, deployment, and when it fired."""
 
 
 class ScriptedEngine:
@@ -140,6 +144,8 @@ class Chaos:
         self.level = 0.0
         self.disk_fails = False
         """What is not saved when the process dies is lost: one fault at a time can be survived."""
+        self.hopeless: str | None = None
+        """A channel that refuses everything for good."""
         self.crashed = asyncio.Event()
         self.crashes = 0
         self.lost_answers = 0
@@ -185,6 +191,8 @@ class Told:
     reason: SendReason
     marked: bool
     covers: tuple[str, ...]
+    alerts: frozenset[Firing]
+    open: frozenset[Firing]
 
 
 class RiskyChannel:
@@ -200,6 +208,7 @@ class RiskyChannel:
         self.repeats = name != "pager"
         self.repeat_s = RESENT_S.get(name)
         self._chaos = chaos
+        self._name = name
         self._well = name == "console"
 
     async def send(self, message: Message, deadline_s: float, remote_key: str | None) -> Delivery:
@@ -207,6 +216,8 @@ class RiskyChannel:
         await chaos.may_crash()
         await asyncio.sleep(chaos.rng.random() * 2)
         fate = 1.0 if self._well else chaos.rng.random() / max(chaos.level, 1e-9)
+        if chaos.hopeless == self._name:
+            return Delivery(result=DeliveryResult.PERMANENT, detail="channel_not_found")
         if fate < 0.10:
             return Delivery(
                 result=DeliveryResult.RETRY, retry_after_s=chaos.rng.choice([None, 40.0])
@@ -231,7 +242,8 @@ class RiskyChannel:
         at = asyncio.get_running_loop().time()
         self.told.append(
             Told(at, incident.id, incident.key, message.reason, message.may_be_repeated,
-                 incident.covers)
+                 incident.covers, _firings(incident.alerts),
+                 _firings(it for it in incident.alerts if it.is_open))
         )  # fmt: skip
 
 
@@ -244,6 +256,8 @@ class History:
         self.told: dict[str, list[Told]] = defaultdict(list)
         self.known: dict[str, Incident] = {}
         self._truth: set[Where] = set()
+        self._blinked: set[Where] = set()
+        self._fallback = self.rng.choice(["console", "console", "mail"])
         self._disk = Disk()
         self._rules = _rules()
         self._channels: tuple[str, ...] = ("pager", "chat", "mail", "estate", "console")
@@ -259,6 +273,7 @@ class History:
         for phase in range(phases):
             self.chaos.level = self.rng.choice([0.3, 1.0, 2.0])
             self.chaos.disk_fails = self.rng.random() < 0.25
+            self.chaos.hopeless = self.rng.choice([None, None, None, "pager", "chat", "mail"])
             for _ in range(STEPS):
                 self._happen()
                 await self._pass(self.rng.choice([30.0, 60.0, 300.0]))
@@ -354,7 +369,15 @@ class History:
         wanted = {where for where in self._truth if where[0] in self._rules}
         for where in sorted(wanted - firing.keys()):
             firing[where] = now
-            found.append(_transition(where, now, AlertState.INACTIVE, AlertState.FIRING))
+            before = AlertState.INACTIVE
+            if self.rng.random() < 0.5:
+                found.append(_transition(where, now, before, AlertState.PENDING))
+                before = AlertState.PENDING
+            found.append(_transition(where, now, before, AlertState.FIRING))
+        for where in sorted(self._blinked - firing.keys()):
+            found.append(_transition(where, now, AlertState.INACTIVE, AlertState.PENDING))
+            found.append(_transition(where, now, AlertState.PENDING, AlertState.INACTIVE))
+        self._blinked.clear()
         for where in sorted(firing.keys() - wanted):
             del firing[where]
             reason = "" if where[0] in self._rules else "config_removed"
@@ -399,7 +422,8 @@ class History:
                     self.chaos.crashes += 1
                     self.chaos.crashed.set()
             case _:
-                pass
+                # Its condition holds for less than its `for`.
+                self._blinked.add(where)
 
     def _reload(self, *, whole: bool = False) -> None:
         names = set(RULES) if whole else {name for name in RULES if self.rng.random() < 0.7}
@@ -418,6 +442,7 @@ class History:
     async def _be_calm(self, *, end: bool) -> None:
         """Nothing goes wrong any more for a long time: then everything must be in order."""
         self.chaos.level = 0.0
+        self.chaos.hopeless = None
         self._reload(whole=True)
         self._engine.maintained.clear()
         if end:
@@ -440,8 +465,15 @@ class History:
                 own = [each for each in incident.alerts if channel in each.channels]
                 if own and not any(each.is_open for each in own):
                     continue
-                if not any(_is_about(told, incident.id) for told in self.told[channel]):
+                told = [each for each in self.told[channel] if _is_about(each, incident.id)]
+                if not told:
                     self.problems.append(f"{channel} was never told of {_name(incident)}")
+                for alert in own or incident.alerts:
+                    firing = _firings([alert])
+                    if alert.is_open and not any(firing <= each.alerts for each in told):
+                        self.problems.append(
+                            f"{channel} was never told of {alert.rule} on {alert.deployment}"
+                        )
 
     def _check_receivers(self, *, end: bool) -> None:
         for channel, heard in self.told.items():
@@ -459,18 +491,21 @@ class History:
         last: dict[str, float] = {}
         for each in self.told[channel]:
             before = max(calm_since, last.get(each.id, each.at))
-            if each.at - before > EXPIRES_S:
+            # What may have been taken is opened anew when a silence ends: that is no reminder.
+            if each.reason is not SendReason.FIRST and each.at - before > EXPIRES_S:
                 self.problems.append(f"{channel}: {each.id} expired before {each.at:.0f} s")
             last[each.id] = each.at
 
     def _check_order(self, channel: str, heard: Sequence[Told]) -> None:
         """Nothing is said of an incident after its end, and nothing twice without a mark."""
-        over: set[str] = set()
+        over: dict[str, frozenset[Firing]] = {}
         first: Counter[str] = Counter()
         for each in heard:
             if each.reason is SendReason.RESOLVED:
-                over.add(each.id)
-            elif each.id in over:
+                over[each.id] = each.alerts
+                # What it is shown besides, since it stands in for others, is another opening.
+                del first[each.id]
+            elif each.open <= over.get(each.id, frozenset()):
                 self.problems.append(f"{channel}: {each.id} was called open after its end")
             if each.reason in {SendReason.FIRST, SendReason.ESCALATED}:
                 first[each.id] += 1
@@ -510,7 +545,8 @@ class History:
                 Priority.P0: (
                     EscalationStep(after_s=600.0, channels=("lead",)),
                     EscalationStep(after_s=3600.0, channels=("boss",)),
-                )
+                ),
+                Priority.P2: (EscalationStep(after_s=300.0, channels=("mail",)),),
             },
         )
 
@@ -520,7 +556,7 @@ class History:
             notifiers={
                 name: cast("Any", RiskyChannel(name, self.chaos, self.told[name])) for name in names
             },
-            fallback="console",
+            fallback=self._fallback,
             fallback_after_s=120.0,
             tempo=lambda _: Tempo(wait_s=0.0, interval_s=300.0, repeat_s=3600.0),
             digest_above=3,
@@ -554,6 +590,10 @@ def _transition(where: Where, at: float, before: AlertState, after: AlertState) 
 
 def _is_about(told: Told, incident: str) -> bool:
     return told.id == incident or incident in told.covers
+
+
+def _firings(alerts: Iterable[IncidentAlert]) -> frozenset[Firing]:
+    return frozenset((it.rule, it.deployment, it.opened_at) for it in alerts)
 
 
 def _name(incident: Incident) -> str:
