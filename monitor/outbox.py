@@ -446,6 +446,8 @@ class Outbox:
                 jitter=self._rng.random(),
                 says_who=notifier.repeats or job.reason is SendReason.ACKNOWLEDGED,
             )
+            # Meanwhile it may have been asked to stand in for another channel.
+            row = replace(row, whole=self._rows[row.channel][row.incident].whole)
             self._keep(row)
             rows = [row]
             if job.incident.covers and delivery.result is DeliveryResult.DELIVERED:

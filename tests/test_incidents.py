@@ -28,7 +28,7 @@ from monitor.model import (
     Silence,
     Transition,
 )
-from monitor.routing import AGAIN_S, EscalationStep
+from monitor.routing import AGAIN_S, EscalationStep, Route
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
 from monitor.slo.engine import DeploymentSpec, Engine
@@ -327,3 +327,96 @@ def test_annotations_are_filled_or_told_as_they_are(template: str, text: str) ->
     [incident] = desk.fires("templated")
     assert incident.summary == incident.annotations["summary"] == text
     assert incident.annotations["runbook"] == "https://r.example"
+
+
+def test_a_flapping_alert_with_for_stays_one_incident_and_ends() -> None:
+    """While it waits for its `for` again it is neither forgotten nor opened anew."""
+    desk = Desk()
+    for _ in range(4):
+        desk.fires("errors")
+        desk.ends("errors")
+        desk.later(60)
+    [incident] = desk.open
+    desk._follow("errors", "web", AlertState.INACTIVE, AlertState.PENDING)
+    desk.later(30)
+    desk._follow("errors", "web", AlertState.PENDING, AlertState.FIRING)
+    desk.later(30)
+    assert [each.id for each in desk.open] == [incident.id]
+    desk.ends("errors")
+    desk._follow("errors", "web", AlertState.INACTIVE, AlertState.PENDING)
+    desk._follow("errors", "web", AlertState.PENDING, AlertState.INACTIVE)
+    desk.later(901)
+    assert desk.open == []
+
+
+def test_a_silence_until_resolved_ends_with_what_it_hid_over_a_restart() -> None:
+    """It was hiding something when the process ended, so it ends when that is over."""
+    desk = Desk()
+    desk.fires("errors")
+    silence = desk.silence("deployment=web", ends_on_resolve=True, ends_at=NOW + 9e6)
+    desk.later(60)
+    again = Desk()
+    again.now = desk.now
+    again.book.restore(desk.book.all(), [silence], again.now)
+    again.ends("errors")
+    again.later(1)
+    [ended] = again.book.ended_silences
+    assert ended.id == silence.id
+
+
+def test_the_steps_of_a_worse_priority_are_its_own() -> None:
+    """What joins as P0 calls whom P0 calls, at P0's times, whatever was called before."""
+    steps = {
+        Priority.P2: (EscalationStep(after_s=60.0, channels=("junior",)),),
+        Priority.P0: (EscalationStep(after_s=300.0, channels=("lead",)),),
+    }
+    desk = Desk(escalation=steps, route=Route(group_by=("deployment",)))
+    desk.fires("slow")
+    desk.later(3000)
+    desk.fires("errors")
+    [joined] = desk.open
+    assert joined.called == ("junior",)
+    desk.later(299)
+    assert desk.open[0].called == ("junior",)
+    desk.later(1)
+    assert desk.open[0].called == ("junior", "lead")
+
+
+def test_what_was_hidden_is_escalated_from_when_it_is_shown() -> None:
+    """Nobody could have answered before."""
+    steps = {Priority.P0: (EscalationStep(after_s=300.0, channels=("lead",)),)}
+    desk = Desk(escalation=steps)
+    desk.fires("errors")
+    desk.silence("deployment=web", ends_at=desk.now + 600)
+    desk.later(60)
+    desk.later(600)
+    assert desk.open[0].called == ()
+    desk.later(300)
+    assert desk.open[0].called == ("lead",)
+
+
+def test_a_broken_fallback_is_told_to_who_is_called_for_the_worst() -> None:
+    """The fallback cannot tell of itself."""
+    desk = Desk(critical_channels=("pager", "chat"))
+    desk.book.settings = replace(desk.book.settings, blind_channels=("chat",))
+    desk.broken["chat"] = "channel_not_found"
+    [own] = desk.later(1)
+    assert own.channels == ("pager",)
+
+
+def test_a_broken_channel_hides_nothing_of_a_deployment_with_its_name() -> None:
+    """Names of channels and of deployments have nothing to do with each other."""
+    desk = Desk()
+    desk.broken["web"] = "channel_not_found"
+    desk.later(1)
+    assert [each.rule for each in desk.fires("slow")] == ["slow"]
+
+
+def test_after_a_restart_the_configuration_is_followed() -> None:
+    """Whoever edited it and started anew hears of what is open."""
+    desk = Desk()
+    [incident] = desk.fires("errors")
+    again = Desk(rules=(rule("errors", Severity.CRITICAL, "pager", "new"),))
+    again.book.restore([incident], [], again.now)
+    [changed] = again.book.follow_channels()
+    assert changed.channels == ("pager", "chat", "new")

@@ -15,6 +15,7 @@ import pytest
 from monitor.last_resort import LastResort
 from monitor.metrics import Telemetry
 from monitor.model import (
+    Acknowledgement,
     Delivery,
     DeliveryResult,
     Incident,
@@ -29,7 +30,7 @@ from monitor.model import (
     Told,
 )
 from monitor.outbox import Outbox, OutboxSettings
-from monitor.routing import Tempo
+from monitor.routing import Tempo, digest_of
 from monitor.scenario.loop import InlineExecutor, VirtualClock
 from tests.support.memory import MemoryStore
 from tests.support.virtual import run
@@ -744,3 +745,151 @@ def test_releases_are_told_to_who_wants_to_know() -> None:
         assert herald.released == ["1", "2"]
 
     play(story)
+
+
+def alert_to(rule: str, *channels: str, at: float = START, **changes: Any) -> IncidentAlert:
+    base = IncidentAlert(
+        rule=rule, deployment="d", severity=Severity.CRITICAL, channels=channels, condition="true",
+        summary=rule, started_at=at, opened_at=at,
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+def test_a_stand_in_sees_the_whole_and_never_hears_a_false_end() -> None:
+    """The fallback is a receiver of another alert of the incident, even of one that is over."""
+
+    async def story() -> None:
+        mail = Scripted()
+        bench = Bench("mail", pager=Scripted(*[REFUSED] * 99), mail=mail)
+        bench.start()
+        down, errors = alert_to("down", "mail"), alert_to("errors", "pager", at=START + 1)
+        known = incident(channels=("mail", "pager"), alerts=(down,), rule="down")
+        bench.outbox.notice([known])
+        await asyncio.sleep(1)
+        over = replace(down, resolved_at=START + 5)
+        bench.outbox.notice([replace(known, alerts=(over, errors))])
+        await asyncio.sleep(60)
+        assert mail.reasons == [SendReason.FIRST, SendReason.NEW_ALERTS]
+        assert [each.rule for each in mail.heard[-1].alerts] == ["down", "errors"]
+        assert mail.heard[-1].is_open
+        ended = replace(errors, resolved_at=START + 90)
+        bench.outbox.notice([replace(known, alerts=(over, ended), resolved_at=START + 90)])
+        await asyncio.sleep(60)
+        assert mail.reasons[-1] is SendReason.RESOLVED
+        bench.stop()
+
+    play(story)
+
+
+def test_an_alert_that_joins_and_is_not_taken_reaches_the_fallback() -> None:
+    """As an opening would."""
+
+    async def story() -> None:
+        chat, mail = Scripted(), Scripted()
+        bench = Bench("mail", chat=chat, mail=mail)
+        bench.start()
+        first = alert_to("down", "chat")
+        known = incident(channels=("chat",), alerts=(first,))
+        bench.outbox.notice([known])
+        await asyncio.sleep(1)
+        chat._script = [Delivery(result=DeliveryResult.RETRY)] * 999
+        bench.outbox.notice(
+            [replace(known, alerts=(first, alert_to("errors", "chat", at=START + 2)))]
+        )
+        await asyncio.sleep(600)
+        assert [len(each.alerts) for each in mail.heard] == [2]
+        bench.stop()
+
+    play(story)
+
+
+def test_what_joins_a_digest_late_is_told() -> None:
+    """Also when it is older than what was told last."""
+
+    async def story() -> None:
+        chat = Scripted()
+        bench = Bench(chat=chat)
+        bench.start()
+        bench.outbox.notice(many(11, ("chat",)))
+        await asyncio.sleep(5)
+        late = [replace(each, id=f"x{each.id}", key=f"x{each.key}") for each in many(11, ("chat",))]
+        bench.outbox.notice(
+            [
+                replace(it, alerts=tuple(replace(a, deployment=it.id) for a in it.alerts))
+                for it in late
+            ]
+        )
+        await asyncio.sleep(60)
+        assert len(chat.heard[-1].alerts) == 22
+        bench.stop()
+
+    play(story)
+
+
+def test_an_acknowledgement_before_the_opening_arrived_is_told_after_it() -> None:
+    """PagerDuty would go on to call people: its trigger says nothing of who works on it."""
+
+    async def story() -> None:
+        lost = Delivery(result=DeliveryResult.UNCERTAIN)
+        pager = Scripted(lost, deduplicates=True, repeats=False)
+        bench = Bench(pager=pager)
+        bench.start()
+        known = incident(channels=("pager",))
+        bench.outbox.notice([known])
+        await asyncio.sleep(0.5)
+        ack = Acknowledgement(by="ana", at=START + 1, until=START + 9999)
+        bench.outbox.notice([replace(known, acknowledgement=ack)])
+        await asyncio.sleep(60)
+        assert pager.reasons == [SendReason.FIRST, SendReason.FIRST, SendReason.ACKNOWLEDGED]
+        bench.stop()
+
+    play(story)
+
+
+def test_the_tempo_is_that_of_the_incident_whoever_asks_first() -> None:
+    """A lesser alert of another channel delays nobody."""
+
+    async def story() -> None:
+        slow = Tempo(wait_s=1800.0)
+        bench = Bench(chat=Scripted(), pager=(pager := Scripted()))
+        bench.outbox._settings = replace(
+            bench.outbox._settings,
+            tempo=lambda it: Tempo() if it.lead.rule == "errors" else slow,
+        )
+        bench.start()
+        alerts = (alert_to("errors", "pager"), alert_to("slow", "chat", at=START + 1))
+        bench.outbox.notice([incident(channels=("chat", "pager"), alerts=alerts)])
+        await asyncio.sleep(10)
+        assert pager.reasons == [SendReason.FIRST]
+        bench.stop()
+
+    play(story)
+
+
+def test_a_row_of_what_is_over_breaks_no_channel_after_a_restart() -> None:
+    """Only what is still owed says that a channel cannot be used."""
+
+    async def story() -> None:
+        bench = Bench(a=Scripted(), b=Scripted())
+        over = incident(1, resolved_at=START + 9)
+        rows = [
+            Owed(incident="i1", channel="a", told=Told.RESOLVED, parked="gone"),
+            Owed(incident="i2", channel="b", parked="channel_not_found"),
+            Owed(incident="i2", channel="removed", parked="gone"),
+        ]
+        bench.outbox.restore([over, incident(2, channels=("b", "removed"))], rows)
+        assert bench.outbox.broken == {"b": "channel_not_found"}
+        bench.stop()
+
+    play(story)
+
+
+def test_a_digest_of_what_everybody_knows_reminds_nobody() -> None:
+    """Acknowledged as a whole, or hidden as a whole, it is so itself."""
+    ack = Acknowledgement(by="ana", at=START, until=START + 60)
+    every = [replace(each, acknowledgement=ack) for each in many(3)]
+    assert digest_of(every, "a", START).acknowledgement == ack
+    assert digest_of([*every, incident(9)], "a", START).acknowledgement is None
+    hidden = [replace(each, hidden_by="a silence") for each in many(3)]
+    assert digest_of(hidden, "a", START).hidden_by == "a silence"
+    assert digest_of([*hidden, incident(9)], "a", START).hidden_by == ""

@@ -391,3 +391,10 @@ async def test_a_real_alertmanager_takes_hostile_text(tmp_path: Path, notify_io:
             sent = hostile(text, at=now, opened_at=now, alerts=more)
             delivery = await notifier.send(sent, 10, None)
             assert (name, delivery.detail) == (name, "200")
+
+
+def test_times_are_the_receivers_after_the_clock_was_set() -> None:
+    """An end that lies ahead would leave the alert firing over there."""
+    sent = replace(message(SendReason.RESOLVED, resolved_at=NOW - 30), ahead_s=-3600.0)
+    [each] = alerts(sent)
+    assert each["endsAt"] == "2027-01-15T06:59:30Z"

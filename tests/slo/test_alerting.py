@@ -247,9 +247,22 @@ def test_a_period_counts_once_however_often_it_is_looked_at() -> None:
     st.integers(min_value=0, max_value=4),
 )
 def test_m_of_n_is_a_count_of_the_last_n(verdicts: list[bool], least: int, more: int) -> None:
-    """The definition, for any course of events."""
+    """The definition, for any course of events; what fires goes on while it holds."""
     of = least + more
     counted = replace(alert(), matches=Matches(least=least, of=of))
     found = [status.state is FIRING for status in play(counted, off(), verdicts)]
-    expected = [sum(verdicts[max(0, n - of + 1) : n + 1]) >= least for n in range(len(verdicts))]
+    expected: list[bool] = []
+    for n, verdict in enumerate(verdicts):
+        enough = sum(verdicts[max(0, n - of + 1) : n + 1]) >= least
+        expected.append(enough or (verdict and expected[-1:] == [True]))
     assert found == expected
+
+
+def test_what_fires_does_not_end_after_a_gap_while_it_holds() -> None:
+    """Ten minutes without data leave one period of five: that it holds says enough."""
+    counted = replace(alert(), matches=Matches(least=3, of=5))
+    fired = play(counted, off(), [True] * 3)[-1]
+    bad = True
+    after = advance(counted, fired, bad, 20 * MINUTE)
+    assert after.state is FIRING
+    assert advance(counted, after, not bad, 21 * MINUTE).state is INACTIVE

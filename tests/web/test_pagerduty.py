@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient
 
-from monitor.model import TAKEN_BACK, Acknowledgement, Note
+from monitor.model import TAKEN_BACK, Acknowledgement, Note, Owed
 from monitor.notify.pagerduty import dedup_key
 from monitor.web.guard import BODY_LIMIT
 from monitor.web.pagerduty import HEADER, MAX_AGE_S, PATH
@@ -211,3 +211,21 @@ async def test_hostile_names_are_cut(client: TestClient, world: World) -> None:
     await send(client, event(agent={"type": "user_reference", "summary": "a\r\nb\x00" * 100}))
     [(_, said)] = world.asked  # type: ignore[misc]
     assert said.by == ("ab" * 100)[:100]
+
+
+async def test_an_incident_under_a_key_of_its_own_is_found_by_that(
+    client: TestClient, world: World
+) -> None:
+    """Its alert's key is that of an earlier episode, which is still open over there."""
+    own = f"{INCIDENT.key}/{INCIDENT.id}"
+    world.told = [Owed(incident=INCIDENT.id, channel="pagerduty", key=own)]
+    assert (await send(client, event()))[1]["outcome"] == "ignored: no open incident has this key"
+    body = event(data={"incident_key": own})
+    assert (await send(client, body))[1]["outcome"] == "acknowledged"
+
+
+async def test_a_clock_that_was_set_makes_no_event_old(client: TestClient, world: World) -> None:
+    """Their time is the wall's, also when somebody sets it while we run."""
+    world.ahead_s = 7200.0
+    assert (await send(client, event(at=NOW + 7199)))[1]["outcome"] == "acknowledged"
+    assert world.asked == [acknowledged(NOW - 1)]
