@@ -157,6 +157,17 @@ OVER = replace(INCIDENT, resolved_at=200.0)
         ([OVER], [owed(told=Told.RESOLVED)], ("slack",), []),
         # Known to the outbox only: it was over long ago.
         ([], [owed(told=Told.OPEN, attempts=9)], ("slack",), [{"slack"}]),
+        # A digest is judged by what it speaks for, of which somebody knows.
+        (
+            [INCIDENT],
+            [
+                owed(via="d1"),
+                Owed(incident="d1", channel="slack", attempts=9),
+                owed("email", told=Told.OPEN),
+            ],
+            ("slack",),
+            [],
+        ),
         # A channel that was removed cannot tell the end; an opening that nobody heard of counts.
         ([OVER], [owed("gone", told=Told.OPEN)], ("gone",), []),
         ([INCIDENT], [owed("gone")], ("gone",), [{"gone"}]),
