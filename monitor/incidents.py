@@ -11,6 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from monitor.escalation import EscalationStep, escalate
+from monitor.grouping import (
+    alert_of,
+    end_alert,
+    incident_key,
+    join,
+    joinable,
+    open_incident,
+    open_own_incident,
+)
 from monitor.inhibition import TIERS, Inhibition, covering, inhibiting
 from monitor.matching import labels_of, matches
 from monitor.model import (
@@ -26,21 +36,7 @@ from monitor.model import (
     Transition,
 )
 from monitor.notify.words import measured
-from monitor.routing import (
-    EVERYTHING,
-    EscalationStep,
-    Route,
-    alert_of,
-    end_alert,
-    escalate,
-    group_of,
-    incident_key,
-    join,
-    joinable,
-    open_incident,
-    open_own_incident,
-    routed,
-)
+from monitor.routing import EVERYTHING, Route, group_of, routed
 from monitor.slo.alerting import AlertRule, rule_name
 from monitor.slo.burning import BurnCondition
 from monitor.slo.engine import Engine

@@ -13,6 +13,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from monitor.digests import digest_of
+from monitor.grouping import part
 from monitor.last_resort import LastResort
 from monitor.metrics import Telemetry
 from monitor.model import (
@@ -29,8 +31,9 @@ from monitor.model import (
     Told,
 )
 from monitor.notify.base import Announcer, Illustrator, Notifier
+from monitor.owing import owed_reason, settle, urgency
 from monitor.rate import Bucket
-from monitor.routing import AT_ONCE, Tempo, digest_of, owed_reason, part, settle, urgency
+from monitor.routing import AT_ONCE, Tempo
 from monitor.store.base import Batch, Store, StoreError
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import floor
 
+from monitor.grouping import incident_key
 from monitor.metrics import Telemetry
 from monitor.model import (
     Attempt,
@@ -25,7 +26,6 @@ from monitor.model import (
     Severity,
 )
 from monitor.notify.base import Notifier
-from monitor.routing import incident_key
 from monitor.store.base import Batch, Store, StoreError
 
 log = logging.getLogger(__name__)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from monitor.escalation import EscalationStep
+from monitor.grouping import AGAIN_S
 from monitor.incidents import (
     CHANNEL_BROKEN,
     FLAP_OPENINGS,
@@ -28,7 +30,7 @@ from monitor.model import (
     Silence,
     Transition,
 )
-from monitor.routing import AGAIN_S, EscalationStep, Route
+from monitor.routing import Route
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
 from monitor.slo.engine import DeploymentSpec, Engine

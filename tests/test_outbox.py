@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from monitor.digests import digest_of
 from monitor.last_resort import LastResort
 from monitor.metrics import Telemetry
 from monitor.model import (
@@ -30,7 +31,7 @@ from monitor.model import (
     Told,
 )
 from monitor.outbox import Outbox, OutboxSettings
-from monitor.routing import Tempo, digest_of
+from monitor.routing import Tempo
 from monitor.scenario.loop import InlineExecutor, VirtualClock
 from tests.support.memory import MemoryStore
 from tests.support.virtual import run

@@ -9,6 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.digests import digest_of
+from monitor.escalation import LATE_S, EscalationStep, escalate
+from monitor.grouping import (
+    JOIN_S,
+    end_alert,
+    incident_id,
+    incident_key,
+    join,
+    joinable,
+    open_incident,
+    part,
+)
 from monitor.matching import parse_matcher
 from monitor.model import (
     Acknowledgement,
@@ -23,28 +35,8 @@ from monitor.model import (
     Told,
     Transition,
 )
-from monitor.routing import (
-    BACKOFF_CAP_S,
-    JOIN_S,
-    LATE_S,
-    PARKED_RETRY_S,
-    EscalationStep,
-    Route,
-    Tempo,
-    digest_of,
-    end_alert,
-    escalate,
-    incident_id,
-    incident_key,
-    join,
-    joinable,
-    open_incident,
-    owed_reason,
-    part,
-    routed,
-    settle,
-    tempo_of,
-)
+from monitor.owing import BACKOFF_CAP_S, PARKED_RETRY_S, owed_reason, settle
+from monitor.routing import Route, Tempo, routed, tempo_of
 
 NOW = 1_000_000.0
 

@@ -20,8 +20,8 @@ from monitor.cli.base import (
 )
 from monitor.config.load import load_plan_from_environment
 from monitor.config.plan import Plan
+from monitor.grouping import incident_key
 from monitor.model import Delivery, DeliveryResult, Incident, Message, SendReason, Severity
-from monitor.routing import incident_key
 
 DEADLINE_S = 20.0
 EXAMPLE = "monitor notify test slack --config monitor.yml"

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitor.escalation import EscalationStep
 from monitor.fields import Secret
 from monitor.inhibition import Inhibition
 from monitor.model import Deployment, Priority, Target
 from monitor.notify.base import ChannelConfig
 from monitor.probes.base import ProbeConfig, Reach
 from monitor.rollback.base import HookConfig
-from monitor.routing import EscalationStep, Route
+from monitor.routing import Route
 from monitor.sinks import DeadmanConfig
 from monitor.slo.alerting import AlertRule
 from monitor.slo.maintenance import Maintenance

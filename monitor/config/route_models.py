@@ -10,11 +10,12 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from monitor.config.values import Identifier, at_least
+from monitor.escalation import EscalationStep
 from monitor.fields import Duration, Model
 from monitor.inhibition import Inhibition
 from monitor.matching import parse_matcher
 from monitor.model import Priority
-from monitor.routing import EscalationStep, Route
+from monitor.routing import Route
 
 
 def _is_matcher(text: str) -> str:

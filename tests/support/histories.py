@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, cast
 
+from monitor.escalation import EscalationStep
 from monitor.incidents import Incidents, IncidentSettings
 from monitor.last_resort import LastResort
 from monitor.metrics import Telemetry
@@ -38,7 +39,7 @@ from monitor.model import (
     Transition,
 )
 from monitor.outbox import Outbox, OutboxSettings
-from monitor.routing import EscalationStep, Tempo
+from monitor.routing import Tempo
 from monitor.scenario.loop import InlineExecutor, VirtualClock
 from monitor.slo.alerting import AlertRule
 from monitor.slo.condition import compile_condition
