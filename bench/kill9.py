@@ -3,8 +3,9 @@
     make bench BENCH=kill9
 
 The real `monitor run` with its store on disk against strict fakes on loopback: a Slack webhook and
-a mail server, which know no key, and PagerDuty, which merges by key. Seventeen outages with three
-kills each at random moments: soon after the break, soon after the restart, soon after the repair.
+a mail server, which know no key, and PagerDuty, which merges by key. Six daemons, three at a time,
+with three outages each (a fourth would be flapping, whose end is held back) and three kills in
+each at random moments: soon after the break, soon after the restart, soon after the repair.
 A repetition that Slack or mail sees must say that it may be one, and there is at most one a kill.
 
 `make bench BENCH=kill9` prints its seed; `python -m bench.kill9 SEED` uses that one.
@@ -21,11 +22,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.support.figures import Figure, conclude
-from tests.e2e.killing import KILLS_AN_OUTAGE, suffer
+from tests.e2e.killing import KILLS_AN_OUTAGE, Seen, suffer
 
 SEED = 20261127
 KILLS = 50
-OUTAGES = -(-KILLS // KILLS_AN_OUTAGE)
+OUTAGES = 3
+STORIES = -(-KILLS // (KILLS_AN_OUTAGE * OUTAGES))
+AT_A_TIME = 3
+
+
+async def suffer_all(home: Path, seed: int) -> Seen:
+    """Play every story in `home` with moments from `seed`; return what was seen in all of them."""
+    turn, whole = asyncio.Semaphore(AT_A_TIME), Seen()
+
+    async def one(number: int) -> None:
+        async with turn:
+            place = home / str(number)
+            place.mkdir()
+            whole.add(await suffer(place, seed + number, OUTAGES))
+
+    await asyncio.gather(*map(one, range(STORIES)))
+    return whole
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -36,7 +53,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     began = time.monotonic()
     with TemporaryDirectory(prefix="kill9-") as home:
-        seen = asyncio.run(suffer(Path(home), seed, OUTAGES))
+        seen = asyncio.run(suffer_all(Path(home), seed))
     for complaint in seen.complaints:
         print(f"# {complaint}")
     return conclude(

@@ -14,7 +14,7 @@ import random
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tests.e2e.cast import CAUTION, Cast, cast
@@ -53,6 +53,11 @@ class Seen:
     """Events that PagerDuty took twice and merged by their key, or dropped."""
     during_sends: int = 0
     """Kills while a provider had taken a message and not answered yet."""
+
+    def add(self, more: Seen) -> None:
+        """Add what was seen elsewhere."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(more, each.name))
 
     @property
     def complaints(self) -> list[str]:
