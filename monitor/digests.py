@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitor.grouping import SEVERITIES, incident_id, part
+from monitor.grouping import incident_id, part
 from monitor.model import (
+    SEVERITY_RANK,
     Acknowledgement,
     Incident,
     IncidentAlert,
@@ -25,7 +26,7 @@ def digest_of(
     """Return one incident that speaks on `channel` for all of `covered`, criticals first."""
     alerts = sorted(
         (each for incident in covered for each in part(incident, channel).alerts),
-        key=lambda each: (SEVERITIES.index(each.severity), each.opened_at),
+        key=lambda each: (SEVERITY_RANK[each.severity], each.opened_at),
     )
     first = covered[0]
     deployments = {each.deployment for each in alerts}
@@ -40,7 +41,7 @@ def digest_of(
         deployment=f"{len(deployments)} deployments" if before is None else before.deployment,
         service=first.service,
         environment=", ".join(environments[:3]) + (", ..." if len(environments) > 3 else ""),  # noqa: PLR2004 - a title has room for no more
-        severity=min((each.severity for each in alerts), key=SEVERITIES.index),
+        severity=min((each.severity for each in alerts), key=SEVERITY_RANK.__getitem__),
         channels=(channel,),
         condition="more alerts at once than can be told one by one",
         summary=_summary(alerts),

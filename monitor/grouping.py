@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from monitor.model import (
     PRIORITY_OF,
+    SEVERITY_RANK,
     Deployment,
     Incident,
     IncidentAlert,
@@ -22,7 +23,6 @@ JOIN_S = 3600.0
 """An alert joins an incident of its group that opened, or was joined, at most so long before."""
 AGAIN_S = 300.0
 """An alert that ended and fires again within this time goes on with the same incident."""
-SEVERITIES = tuple(Severity)
 
 
 def incident_key(rule: str, deployment: str) -> str:
@@ -154,7 +154,7 @@ def join(incident: Incident, alert: IncidentAlert) -> Incident:
         alerts = tuple(alert if _is_same(each, alert) else each for each in incident.alerts)
     else:
         alerts = (*incident.alerts, alert)
-    severity = min((incident.severity, alert.severity), key=SEVERITIES.index)
+    severity = min((incident.severity, alert.severity), key=SEVERITY_RANK.__getitem__)
     return replace(
         incident,
         alerts=alerts,

@@ -84,7 +84,7 @@ class Hidden:
     deployment: str
     since: float
     kind: str
-    """`silence`, `maintenance`, `inhibition` or `flapping`; `part` of an incident that is told."""
+    """`silence`, `maintenance` or `inhibition`; `part` of an incident that is told."""
     why: str
 
 
@@ -134,9 +134,7 @@ class Incidents:
         self.silences = {each.id: each for each in silences}
         for incident in sorted(incidents, key=lambda each: each.opened_at):
             if not incident.covers:
-                self._keep(
-                    incident if incident.alerts else replace(incident, alerts=(incident.lead,))
-                )
+                self._keep(incident.with_lead())
         firing = set()
         for status in self._engine.alerts():
             where = (status.rule, status.deployment)
@@ -196,9 +194,10 @@ class Incidents:
         changed |= {each.id: each for each in self._open_held(now)}
         changed |= {each.id: each for each in self._watch_channels(broken, now)}
         self._end_silences(now)
+        active = self._active_silences(now)
         for key in dict.fromkeys(self._open.values()):
             incident = looked = self._incidents[key]
-            why = self._why_hidden(incident, now)
+            why = self._why_hidden(incident, active, now)
             if why != incident.hidden_by:
                 looked = replace(incident, hidden_by=why)
                 if not why:
@@ -223,16 +222,17 @@ class Incidents:
             # A reload removed it; the alert ends by itself.
             del self._held[where]
             self._hidden.pop(where, None)
+        active = self._active_silences(now)
         for where, transition in sorted(self._held.items(), key=self._by_rule):
             rule = self._engine.rule(*where)
             if rule is None:
                 continue
-            alert = self._alert(transition, rule, now)
-            why = self._holds(alert, rule, transition.since, now)
+            alert, group = self._alert(transition, rule, now)
+            why = self._holds(alert, rule, transition.since, active, now)
             if why is None:
                 del self._held[where]
                 self._hidden.pop(where, None)
-                incident = self._place(alert, now)
+                incident = self._place(self._filled(alert, transition), group, now)
                 changed[incident.id] = incident
             elif isinstance(why, Incident):
                 self._hide(where, transition.since, "part", f"part of {why.rule}")
@@ -244,28 +244,31 @@ class Incidents:
                 self._hide(where, transition.since, *why)
         return list(changed.values())
 
-    def _alert(self, transition: Transition, rule: AlertRule, now: float) -> IncidentAlert:
+    def _alert(
+        self, transition: Transition, rule: AlertRule, now: float
+    ) -> tuple[IncidentAlert, str]:
+        """Return an alert that fires, not filled in yet, and its group."""
         where = (transition.rule, transition.deployment)
-        values = transition.values
-        if transition.at != now or not values:
-            values = self._engine.values(*where, now)
-        transition = replace(transition, at=now, values=values)
         alert = alert_of(
-            transition,
+            replace(transition, at=now),
             rule,
             rule.channels,
             self._engine.specs[transition.deployment].deployment,
             rollback=(rule_name(rule.name), where[1]) in self.settings.rollback_rules,
         )
         labels = labels_of(alert)
-        channels, _ = routed(self.settings.route, labels, rule.channels)
-        return _written(replace(alert, channels=channels), labels)
+        channels, group_by = routed(self.settings.route, labels, rule.channels)
+        return replace(alert, channels=channels), group_of(labels, group_by)
 
-    def _place(self, alert: IncidentAlert, now: float) -> Incident:
+    def _filled(self, alert: IncidentAlert, transition: Transition) -> IncidentAlert:
+        """Return an alert that opens, maybe long after it fired, with what is measured now."""
+        values = transition.values
+        if transition.at != alert.opened_at or not values:
+            values = self._engine.values(alert.rule, alert.deployment, alert.opened_at)
+        return _written(replace(alert, values=values))
+
+    def _place(self, alert: IncidentAlert, group: str, now: float) -> Incident:
         """Let the alert join an incident of its group, or open one."""
-        labels = labels_of(alert)
-        _, group_by = routed(self.settings.route, labels, alert.channels)
-        group = group_of(labels, group_by)
         known = [self._incidents[each] for each in self._groups.get(group, ())]
         release = self._engine.release(alert.deployment)
         revision = release.revision if release else None
@@ -295,10 +298,15 @@ class Incidents:
     # --- what holds back ----------------------------------------------------------------------
 
     def _holds(
-        self, alert: IncidentAlert, rule: AlertRule, since: float, now: float
+        self,
+        alert: IncidentAlert,
+        rule: AlertRule,
+        since: float,
+        active: Sequence[Silence],
+        now: float,
     ) -> tuple[str, str] | Incident | None:
         """Return why an alert is not told: (kind, words), or the incident that it is part of."""
-        hidden = self._is_muted(alert, now)
+        hidden = self._is_muted(alert, active, now)
         if hidden is not None:
             return hidden
         wanted = self.settings.depends_on.get(alert.deployment, ())
@@ -333,23 +341,27 @@ class Incidents:
     def _about(self, deployment: str) -> list[Incident]:
         return [self._incidents[each] for each in self._of.get(deployment, ())]
 
-    def _is_muted(self, alert: IncidentAlert, now: float) -> tuple[str, str] | None:
+    def _active_silences(self, now: float) -> list[Silence]:
+        return [each for each in self.silences.values() if each.is_active(now)]
+
+    def _is_muted(
+        self, alert: IncidentAlert, active: Sequence[Silence], now: float
+    ) -> tuple[str, str] | None:
         spec = self._engine.specs.get(alert.deployment)
         if spec is not None and spec.is_maintained(now):
             return "maintenance", "planned maintenance"
-        active = [each for each in self.silences.values() if each.is_active(now)]
         labels = labels_of(alert) if active else {}
         for silence in active:
             if matches(silence.matchers, labels):
                 return "silence", f"silence {silence.id} of {silence.owner}: {silence.reason}"
         return None
 
-    def _why_hidden(self, incident: Incident, now: float) -> str:
+    def _why_hidden(self, incident: Incident, active: Sequence[Silence], now: float) -> str:
         """Return why nobody is told that an open incident is open: all of it is muted."""
         why = ""
         for alert in incident.alerts:
             if alert.is_open:
-                muted = self._is_muted(alert, now)
+                muted = self._is_muted(alert, active, now)
                 if muted is None:
                     return ""
                 why = muted[1]
@@ -432,10 +444,12 @@ class Incidents:
 
     def _end_silences(self, now: float) -> None:
         """End silences that were to end with what they hid."""
-        for silence in [each for each in self.silences.values() if each.ends_on_resolve]:
+        ending = [each for each in self.silences.values() if each.ends_on_resolve]
+        firing = list(self._firing_labels()) if ending else []
+        for silence in ending:
             if not silence.is_active(now):
                 self._hiding.discard(silence.id)
-            elif any(matches(silence.matchers, labels) for labels in self._firing_labels()):
+            elif any(matches(silence.matchers, labels) for labels in firing):
                 self._hiding.add(silence.id)
             elif silence.id in self._hiding:
                 self._hiding.discard(silence.id)
@@ -577,11 +591,11 @@ def _noted(incident: Incident, diagnosis: Diagnosis) -> Incident:
     return incident.with_note(Note(at=diagnosis.at, text=f"{start}{diagnosis.text} [{probe}]"))
 
 
-def _written(alert: IncidentAlert, labels: Mapping[str, str]) -> IncidentAlert:
+def _written(alert: IncidentAlert) -> IncidentAlert:
     """Return the alert with its annotations filled in; one that fails stays as it was written."""
     values = {name: measured(name, value) for name, value in alert.values.items()}
     first = next(iter(values.values()), "no data")
-    texts = {VALUE: first, **values, **labels}
+    texts = {VALUE: first, **values, **labels_of(alert)}
     annotations = dict(alert.annotations)
     for name, template in alert.annotations.items():
         # The page goes out, whatever its author asked for: the load has complained already.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.matching import labels_of, matches
-from monitor.model import Incident, IncidentAlert, Matcher, Severity
+from monitor.model import SEVERITY_RANK, Incident, IncidentAlert, Matcher, Severity
 from monitor.slo.alerting import AlertRule
 from monitor.slo.burning import BurnCondition
 
@@ -39,8 +39,6 @@ TIERS = (
 )
 """What holds without being asked: what is critical hides what is less, of the same deployment."""
 
-_RANK = {severity: rank for rank, severity in enumerate(Severity)}
-
 
 def covering(
     rule: AlertRule,
@@ -57,7 +55,10 @@ def covering(
     """
     tier = condition.tier
     for incident in incidents:
-        if incident.rule == rule.name or _RANK[incident.severity] > _RANK[rule.severity]:
+        if (
+            incident.rule == rule.name
+            or SEVERITY_RANK[incident.severity] > SEVERITY_RANK[rule.severity]
+        ):
             continue
         over = incident.resolved_at is not None and now >= incident.resolved_at + tier.short_s
         if not over and incident.opened_at >= since - tier.long_s:

@@ -198,6 +198,10 @@ PRIORITY_OF: Mapping[Severity, Priority] = MappingProxyType(
     }
 )
 """What an alert that has a severity only is worth: P0 is called `Critical` by the plan."""
+SEVERITY_RANK: Mapping[Severity, int] = MappingProxyType(
+    {severity: rank for rank, severity in enumerate(Severity)}
+)
+"""0 for the loudest."""
 SEVERITY_OF: Mapping[Priority, Severity] = MappingProxyType(
     {
         Priority.P0: Severity.CRITICAL,
@@ -398,6 +402,10 @@ class Incident:
             labels=self.labels,
             annotations=self.annotations,
         )
+
+    def with_lead(self) -> Incident:
+        """Return it with its alerts, also when an older version wrote it without them."""
+        return self if self.alerts else replace(self, alerts=(self.lead,))
 
     @property
     def asks_for_rollback(self) -> IncidentAlert:

@@ -30,7 +30,7 @@ from monitor.model import (
     SendReason,
     Told,
 )
-from monitor.notify.base import Announcer, Illustrator, Notifier
+from monitor.notify.base import Announcer, Illustrator, Notifier, try_once
 from monitor.owing import owed_reason, settle, urgency
 from monitor.rate import Bucket
 from monitor.routing import AT_ONCE, Tempo
@@ -38,9 +38,6 @@ from monitor.store.base import Batch, Store, StoreError
 
 log = logging.getLogger(__name__)
 
-SEND_DEADLINE_S = 20.0
-SLACK_S = 2.0
-"""A notifier keeps its own deadline; this much later it is cut off from outside."""
 ILLUSTRATE_S = 5.0
 """A picture holds up the next message of its channel no longer."""
 SETTLED_KEPT = 10_000
@@ -142,11 +139,10 @@ class Outbox:
             self._keep(
                 replace(row, intent=None, uncertain=uncertain, parked="", next_at=0.0, via=via)
             )
-        # An older version wrote incidents without their alerts; what is over needs no new rows.
+        # What is over needs no new rows.
         told = {row.incident for row in rows}
-        wanted = [each for each in incidents if each.is_open or each.id in told]
-        whole = [it if it.alerts else replace(it, alerts=(it.lead,)) for it in wanted]
-        self.notice(whole, restored=True)
+        wanted = [each.with_lead() for each in incidents if each.is_open or each.id in told]
+        self.notice(wanted, restored=True)
         for row in rows:
             if row.parked and row.channel in self._settings.notifiers and self._is_owed(row):
                 self.broken[row.channel] = row.parked
@@ -257,14 +253,7 @@ class Outbox:
 
     async def _announce(self, channel: str, notifier: Announcer, release: Release) -> None:
         at = self._clock.wall(self._clock.now())
-        try:
-            async with asyncio.timeout(SEND_DEADLINE_S + SLACK_S):
-                delivery = await notifier.announce(release, at, SEND_DEADLINE_S)
-        except TimeoutError:
-            delivery = Delivery(result=DeliveryResult.UNCERTAIN, detail="no answer in time")
-        except Exception as error:
-            log.exception("notifier raised", extra={"channel": channel})
-            delivery = Delivery(result=DeliveryResult.UNCERTAIN, detail=type(error).__name__)
+        delivery = await try_once(channel, lambda limit_s: notifier.announce(release, at, limit_s))
         extra = {"channel": channel, "revision": release.revision, "detail": delivery.detail}
         log.info("release announced: %s", delivery.result, extra=extra)
 
@@ -415,18 +404,11 @@ class Outbox:
             # Fail open: a page that cannot be noted down first is still a page.
             await self._commit([row])
             now = self._clock.now()
-            message = Message(
-                reason=job.reason,
-                incident=replace(job.incident, key=row.key or job.incident.key),
-                # Receivers compare a signature's time with their own clock.
-                at=self._clock.wall(now),
-                ahead_s=self._clock.wall(now) - now,
-                may_be_repeated=_says_again(row, job.reason) and not notifier.deduplicates,
-                page_url=self._settings.page_url,
-                brief=self._settings.brief(job.incident, now),
-            )
+            message = self._message(job, row, notifier, now)
             started = self._clock.monotonic()
-            delivery = await self._send(notifier, message, row)
+            delivery = await try_once(
+                row.channel, lambda limit_s: notifier.send(message, limit_s, row.remote_key)
+            )
             attempt = Attempt(
                 incident=job.incident.id,
                 channel=row.channel,
@@ -466,6 +448,19 @@ class Outbox:
             self._sending.discard(row.channel)
         self._forget_settled()
 
+    def _message(self, job: _Job, row: Owed, notifier: Notifier, now: float) -> Message:
+        # Receivers compare a signature's time with their own clock.
+        at = self._clock.wall(now)
+        return Message(
+            reason=job.reason,
+            incident=replace(job.incident, key=row.key or job.incident.key),
+            at=at,
+            ahead_s=at - now,
+            may_be_repeated=_says_again(row, job.reason) and not notifier.deduplicates,
+            page_url=self._settings.page_url,
+            brief=self._settings.brief(job.incident, now),
+        )
+
     def _key(self, job: _Job, notifier: Notifier) -> str:
         """Return the key to open under, "" for the incident's own.
 
@@ -479,16 +474,6 @@ class Outbox:
         before = [rows[each] for each in self._keys[incident.key] - {incident.id} if each in rows]
         is_open = any(_may_be_open(each) and not each.key and not each.via for each in before)
         return f"{incident.key}/{incident.id}" if is_open and row.uncertain is None else ""
-
-    async def _send(self, notifier: Notifier, message: Message, row: Owed) -> Delivery:
-        try:
-            async with asyncio.timeout(SEND_DEADLINE_S + SLACK_S):
-                return await notifier.send(message, SEND_DEADLINE_S, row.remote_key)
-        except TimeoutError:
-            return Delivery(result=DeliveryResult.UNCERTAIN, detail="no answer in time")
-        except Exception as error:
-            log.exception("notifier raised", extra={"channel": row.channel})
-            return Delivery(result=DeliveryResult.UNCERTAIN, detail=type(error).__name__)
 
     async def _illustrate(self, notifier: Notifier, message: Message, row: Owed) -> None:
         """Have a picture added; the receipt is stored already, so nothing can be repeated by it."""

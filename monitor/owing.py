@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from monitor.grouping import SEVERITIES
 from monitor.model import (
+    SEVERITY_RANK,
     Delivery,
     DeliveryResult,
     Incident,
@@ -118,7 +118,7 @@ def _tick(incident: Incident, at: float, tempo: Tempo) -> float:
 
 def urgency(incident: Incident) -> tuple[int, float]:
     """Return the sort key of owed messages: critical first, then the oldest incident."""
-    return SEVERITIES.index(incident.severity), incident.opened_at
+    return SEVERITY_RANK[incident.severity], incident.opened_at
 
 
 def settle(

@@ -18,21 +18,17 @@ from monitor.metrics import Telemetry
 from monitor.model import (
     Attempt,
     Clock,
-    Delivery,
     DeliveryResult,
     Incident,
     Message,
     SendReason,
     Severity,
 )
-from monitor.notify.base import Notifier
+from monitor.notify.base import Notifier, try_once
 from monitor.store.base import Batch, Store, StoreError
 
 log = logging.getLogger(__name__)
 
-DEADLINE_S = 20.0
-SLACK_S = 2.0
-"""A notifier keeps its own deadline; this much later it is cut off from outside."""
 TRIES = 3
 """Of one test, while the answer is that it certainly did not arrive."""
 RETRY_S = 300.0
@@ -139,7 +135,8 @@ class SelfTester:
         self._last[channel] = now
         message = self._message(channel, now)
         started = self._clock.monotonic()
-        delivery = await self._send(channel, message)
+        notifier = self._settings.notifiers[channel]
+        delivery = await try_once(channel, lambda limit_s: notifier.send(message, limit_s, None))
         attempt = Attempt(
             incident=message.incident.id,
             channel=channel,
@@ -175,16 +172,6 @@ class SelfTester:
             at=self._clock.wall(now),
             page_url=settings.page_url,
         )
-
-    async def _send(self, channel: str, message: Message) -> Delivery:
-        try:
-            async with asyncio.timeout(DEADLINE_S + SLACK_S):
-                return await self._settings.notifiers[channel].send(message, DEADLINE_S, None)
-        except TimeoutError:
-            return Delivery(result=DeliveryResult.UNCERTAIN, detail="no answer in time")
-        except Exception as error:
-            log.exception("notifier raised", extra={"channel": channel})
-            return Delivery(result=DeliveryResult.UNCERTAIN, detail=type(error).__name__)
 
     def _account(self, attempt: Attempt) -> None:
         channel, ok = attempt.channel, attempt.result is DeliveryResult.DELIVERED

@@ -19,6 +19,7 @@ from monitor.app.serve import signed_links
 from monitor.app.surroundings import Surroundings
 from monitor.app.vitals import Vitals
 from monitor.config.errors import ConfigErrors
+from monitor.config.objectives import channels_of
 from monitor.config.plan import BoundProbe, Plan
 from monitor.confirmer import Confirmer, Subject
 from monitor.deadman import Beat, Deadman, Readings, unheard
@@ -554,14 +555,7 @@ def _pipeline_settings(plan: Plan) -> PipelineSettings:
         incidents=IncidentSettings(
             service=plan.service,
             blind_channels=plan.blind_channels,
-            critical_channels=tuple(
-                dict.fromkeys(
-                    name
-                    for rule in plan.rules
-                    if rule.severity is Severity.CRITICAL
-                    for name in rule.channels
-                )
-            ),
+            critical_channels=channels_of(plan.rules, Severity.CRITICAL),
             rollback_rules=frozenset(
                 (rule.name, each.deployment.name)
                 for each in plan.deployments

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from monitor.config.binding import Binder, Listed
 from monitor.config.errors import ConfigError, ConfigErrors, quote, suggest
-from monitor.config.objectives import maker
+from monitor.config.objectives import channels_of, maker
 from monitor.config.parts import Parts, validate_parts
 from monitor.config.plan import DeploymentPlan, Plan, ServerPlan, StoragePlan
 from monitor.config.references import DEPLOYMENTS, check_references, listed_environments
@@ -181,8 +181,7 @@ def _blind_channels(settings: SettingsModel, parts: Parts) -> tuple[str, ...]:
         return settings.blind_channels
     if settings.fallback is not None:
         return (settings.fallback,)
-    critical = [rule for rule in parts.rules if rule.severity is Severity.CRITICAL]
-    return tuple(dict.fromkeys(name for rule in critical for name in rule.channels))
+    return channels_of(parts.rules, Severity.CRITICAL)
 
 
 def _server(settings: SettingsModel) -> ServerPlan:

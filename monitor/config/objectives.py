@@ -100,8 +100,8 @@ def maker(
     fallback: str | None,
 ) -> ObjectiveMaker:
     """Return the maker with the channels that fit the user's own rules."""
-    page = alerts.page or _channels_of(rules, Severity.CRITICAL) or tuple(channels)
-    ticket = alerts.ticket or _channels_of(rules, Severity.WARNING)
+    page = alerts.page or channels_of(rules, Severity.CRITICAL) or tuple(channels)
+    ticket = alerts.ticket or channels_of(rules, Severity.WARNING)
     if not ticket:
         ticket = page if fallback is None else (fallback,)
     return ObjectiveMaker(alerts=alerts, page=page, ticket=ticket)
@@ -112,7 +112,8 @@ def quantile_name(quantile: Fraction) -> str:
     return f"p{float(quantile * 100):.12g}".replace(".", "")
 
 
-def _channels_of(rules: Sequence[AlertRule], severity: Severity) -> tuple[str, ...]:
+def channels_of(rules: Sequence[AlertRule], severity: Severity) -> tuple[str, ...]:
+    """Return who is told of the rules of a severity, in their order."""
     names = (name for rule in rules if rule.severity is severity for name in rule.channels)
     return tuple(dict.fromkeys(names))
 

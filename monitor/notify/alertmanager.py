@@ -149,7 +149,7 @@ def alerts(message: Message) -> list[dict[str, Any]]:
     resolved it by then, even if it never heard of it.
     """
     incident = message.incident
-    every = incident.alerts or (incident.lead,)
+    every = incident.with_lead().alerts
     recent = tuple(
         alert
         for alert in every

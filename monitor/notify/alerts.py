@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from monitor.model import Incident, IncidentAlert, Severity
+from monitor.model import SEVERITY_RANK, Incident, IncidentAlert, Severity
 from monitor.notify.words import fit_line, span
 
 NAMED = 20
@@ -17,7 +17,6 @@ NAMED = 20
 NAME_LIMIT = 30
 """Of a rule and of a deployment: a long rule must not hide where it fires, and all the lines
 together fit into one value."""
-_ORDER = {severity: number for number, severity in enumerate(Severity)}
 
 
 def count_of_more(incident: Incident) -> int:
@@ -45,7 +44,7 @@ def alerts_in_words(incident: Incident, now: float) -> str:
 
 
 def _urgency(alert: IncidentAlert) -> tuple[int, float]:
-    return _ORDER[alert.severity], alert.started_at
+    return SEVERITY_RANK[alert.severity], alert.started_at
 
 
 def _counts(alerts: Sequence[IncidentAlert], firing: int) -> str:

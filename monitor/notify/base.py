@@ -6,6 +6,8 @@ name and keeps no state about incidents: retrying, ordering and deduplication be
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
@@ -17,8 +19,13 @@ import httpx2
 from pydantic import field_validator
 
 from monitor.fields import Duration, Model
-from monitor.model import Delivery, Message, Release
+from monitor.model import Delivery, DeliveryResult, Message, Release
 
+log = logging.getLogger(__name__)
+
+SEND_DEADLINE_S = 20.0
+SLACK_S = 2.0
+"""A notifier keeps its own deadline; this much later it is cut off from outside."""
 SHORTEST_SELF_TEST_S = 3600.0
 LONGEST_SELF_TEST_S = 60 * 86400.0
 SmtpSend = Callable[..., Awaitable[tuple[dict[str, Any], str]]]
@@ -85,6 +92,18 @@ class Illustrator(Protocol):
     async def illustrate(self, message: Message, remote_key: str | None, deadline_s: float) -> None:
         """Try once, after `message` was delivered under `remote_key`; a picture may be missing."""
         ...
+
+
+async def try_once(channel: str, send: Callable[[float], Awaitable[Delivery]]) -> Delivery:
+    """Have `send` try once, given its deadline in seconds; what hangs or raises is uncertain."""
+    try:
+        async with asyncio.timeout(SEND_DEADLINE_S + SLACK_S):
+            return await send(SEND_DEADLINE_S)
+    except TimeoutError:
+        return Delivery(result=DeliveryResult.UNCERTAIN, detail="no answer in time")
+    except Exception as error:
+        log.exception("notifier raised", extra={"channel": channel})
+        return Delivery(result=DeliveryResult.UNCERTAIN, detail=type(error).__name__)
 
 
 class ChannelConfig(Model):

@@ -5,7 +5,6 @@ Pure. Every header is a line of ours; what other systems wrote goes through the 
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -13,7 +12,7 @@ from email.utils import format_datetime
 
 from monitor.model import Message, SendReason
 from monitor.notify.page import page
-from monitor.notify.render import identity, render
+from monitor.notify.render import fingerprint, render
 
 _STARTS = frozenset({SendReason.FIRST, SendReason.TEST})
 
@@ -26,7 +25,7 @@ def compose(
     `picture` is a PNG that the HTML shows; it travels in the mail.
     """
     text, domain = render(message), sender.rpartition("@")[2]
-    own = _digest(*identity(message, message.reason))
+    own = fingerprint(message, message.reason)
     mail = EmailMessage(policy=SMTP)
     mail["From"] = sender
     mail["To"] = ", ".join(recipients)
@@ -34,7 +33,7 @@ def compose(
     mail["Date"] = format_datetime(datetime.fromtimestamp(message.at, UTC))
     mail["Message-ID"] = f"<{own}@{domain}>"
     if message.reason not in _STARTS:
-        first = f"<{_digest(*identity(message, SendReason.FIRST))}@{domain}>"
+        first = f"<{fingerprint(message, SendReason.FIRST)}@{domain}>"
         mail["In-Reply-To"] = first
         mail["References"] = first
     mail["Auto-Submitted"] = "auto-generated"
@@ -48,8 +47,3 @@ def compose(
             disposition="inline",
         )  # fmt: skip
     return mail
-
-
-def _digest(*parts: str) -> str:
-    joined = "\0".join(map(str, parts))
-    return hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()[:32]

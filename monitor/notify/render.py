@@ -6,6 +6,7 @@ channel only escapes and fits it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -157,6 +158,12 @@ def identity(message: Message, reason: SendReason) -> tuple[str, ...]:
             return (*parts, repr(ack.at), repr(ack.until))
         case _:
             return parts
+
+
+def fingerprint(message: Message, reason: SendReason) -> str:
+    """Return `identity` as 32 hexadecimal digits."""
+    text = "\0".join(identity(message, reason))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _course_of_events(message: Message, text: Text) -> dict[str, Any]:

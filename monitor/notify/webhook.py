@@ -6,7 +6,6 @@ ids can drop what it already has.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Annotated, ClassVar, Literal
 
@@ -17,7 +16,7 @@ from monitor.fields import Duration, Secret
 from monitor.model import Delivery, DeliveryResult, Message
 from monitor.notify.base import ChannelConfig, Notifier, NotifyIO
 from monitor.notify.http import DETAIL_LIMIT, Address, Answer, Endpoint, described, post
-from monitor.notify.render import document, identity
+from monitor.notify.render import document, fingerprint
 from monitor.notify.words import clip
 from monitor.signature import sign, signing_key
 
@@ -107,5 +106,4 @@ def message_id(message: Message) -> str:
     Reminders and tests are told apart by their time, or a receiver that drops known ids would see
     only the first; one that is sent again after a lost answer therefore counts as another.
     """
-    text = "\0".join(identity(message, message.reason)).encode("utf-8", "surrogatepass")
-    return f"msg_{hashlib.sha256(text).hexdigest()[:32]}"
+    return f"msg_{fingerprint(message, message.reason)}"

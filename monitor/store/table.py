@@ -73,8 +73,8 @@ REAL = Codec(_real)
 WHOLE = Codec(int)
 FLAG = Codec(int, bool)
 BLOB = Codec(bytes)
-NUMBERS = Codec(lambda numbers: dump(list(numbers)), lambda cell: tuple(json.loads(cell)))
-TEXTS = Codec(lambda texts: dump(list(texts)), lambda cell: tuple(json.loads(cell)))
+TUPLE = Codec(lambda values: dump(list(values)), lambda cell: tuple(json.loads(cell)))
+"""Of texts or of numbers."""
 MAPPING = Codec(
     lambda mapping: dump({key: finite(value) for key, value in mapping.items()}),
     lambda cell: MappingProxyType(dict(json.loads(cell))),
