@@ -204,8 +204,8 @@ class Incidents:
                     looked = replace(looked, shown_at=now)
             steps = self.settings.escalation.get(incident.priority, ())
             looked, late = escalate(looked, steps, now) if steps else (looked, False)
-            taken = range(len(incident.escalated), len(looked.escalated))
-            self.steps += [(number + 1, late) for number in taken]
+            taken = looked.steps[len(incident.steps) :]
+            self.steps += [(int(name.rpartition("/")[2]), late) for name in taken]
             if looked is not incident:
                 self._keep(looked)
                 changed[looked.id] = looked

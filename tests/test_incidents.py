@@ -382,6 +382,8 @@ def test_the_steps_of_a_worse_priority_are_its_own() -> None:
     assert desk.open[0].called == ("junior",)
     desk.later(1)
     assert desk.open[0].called == ("junior", "lead")
+    # Each is counted as the first of its priority.
+    assert desk.book.steps == [(1, True), (1, False)]
 
 
 def test_what_was_hidden_is_escalated_from_when_it_is_shown() -> None:
